@@ -1,0 +1,132 @@
+"""The momentum auxiliary network of MAN++: an EMA copy of the next block's first layer beside a learnable copy."""
+
+import copy
+
+import torch
+from mmengine.model import BaseModule, initialize
+from torch import Tensor, nn
+
+from mmman.registry import MODELS
+
+INITS = ('copy', 'random')
+
+# What init='random' draws: the usual initialisation of the backbones in question (the released code's, section 1.4 of
+# the method digest), independent of the source.
+RANDOM_INIT = [
+    dict(type='Kaiming', layer='Conv2d'),
+    dict(type='TruncNormal', layer='Linear', std=0.02),
+    dict(type='Constant', layer=['_BatchNorm', 'GroupNorm', 'LayerNorm'], val=1),
+]
+
+
+@MODELS.register_module()
+class MomentumAuxiliary(BaseModule):
+    r"""``y = s * LB(x) + (2 - s) * EMA(x)`` (MAN++, eqs. 5-7 and the released code).
+
+    LB (the learnable bias) and EMA both have the structure of the source, the first segment of the next block. LB and
+    the scale s learn from the local loss. EMA's weights never receive a gradient, but the gradient flows through it
+    into the block; they follow the source by :meth:`update`.
+
+    The switches give MAN (``scale=False``) and every row of the paper's ablation (Table VII): with one branch alone, y
+    is that branch; with neither, y is x (the plain host method).
+
+    Buffers of EMA (BatchNorm's running statistics) are not averaged: they start as the source's and from then on are
+    the EMA network's own statistics of what it sees. Where the backbone keeps its norm layers in eval mode
+    (``norm_eval``), LB's and EMA's stay as they were copied.
+
+    Args:
+        source (nn.Module): First segment of the next block. It is copied, never changed.
+        momentum (float): m of ``EMA <- m * EMA + (1 - m) * source``, in [0, 1]. Defaults to 0.995, the paper's value.
+            (mmengine's ``ExponentialMovingAverage`` calls ``1 - m`` momentum.)
+        ema (bool): Whether there is an EMA branch. Defaults to True.
+        learnable_bias (bool): Whether there is an LB branch. Defaults to True.
+        scale (bool): Whether s balances the two branches; without it y is their sum (MAN), which is also where s = 1
+            starts. Needs both branches. Defaults to True where both are there, else False.
+        init (str): How LB and EMA start: ``'copy'``, equal to the source, or ``'random'``, each drawn anew (what the
+            released code amounts to). Defaults to ``'copy'``.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        source: nn.Module,
+        momentum: float = 0.995,
+        ema: bool = True,
+        learnable_bias: bool = True,
+        scale: bool | None = None,
+        init: str = 'copy',
+    ) -> None:
+        super().__init__()
+        if not 0 <= momentum <= 1:
+            raise ValueError(f'MomentumAuxiliary.momentum must lie in [0, 1], got {momentum}')
+        if init not in INITS:
+            raise ValueError(f'MomentumAuxiliary.init must be one of {INITS}, got {init!r}')
+        if scale is None:
+            scale = ema and learnable_bias
+        if scale and not (ema and learnable_bias):
+            raise ValueError(
+                f'MomentumAuxiliary.scale balances two branches, got ema={ema} and learnable_bias={learnable_bias}: '
+                'set scale=False'
+            )
+        self.momentum = momentum
+        self.init = init
+        self.learnable_bias = copy.deepcopy(source) if learnable_bias else None
+        self.ema = copy.deepcopy(source).requires_grad_(False) if ema else None
+        self.scale = nn.Parameter(torch.ones(())) if scale else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute y.
+
+        Args:
+            x (Tensor): Output of the block, (N, C, H, W), with its graph.
+
+        Returns:
+            Tensor: y, with the shape that the source would give to x.
+        """
+        if self.scale is not None:
+            return self.scale * self.learnable_bias(x) + (2 - self.scale) * self.ema(x)
+        branches = [branch(x) for branch in (self.learnable_bias, self.ema) if branch is not None]
+        return sum(branches[1:], start=branches[0]) if branches else x
+
+    @torch.no_grad()
+    def start_from(self, source: nn.Module) -> None:
+        """Set LB and EMA to where training starts: the source's weights and buffers, or new random ones."""
+        for branch in (self.learnable_bias, self.ema):
+            if branch is not None:
+                branch.load_state_dict(source.state_dict())
+                if self.init == 'random':
+                    initialize(branch, RANDOM_INIT)
+
+    def start_state(self, source_state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What a checkpoint that knows nothing of this network makes it start from.
+
+        Args:
+            source_state (dict[str, Tensor]): State of the source in that checkpoint.
+
+        Returns:
+            dict[str, Tensor]: Entries of this network's state dict; empty for ``init='random'``.
+        """
+        if self.init == 'random':
+            return {}
+        branches = dict(learnable_bias=self.learnable_bias, ema=self.ema)
+        state = {
+            f'{name}.{key}': value
+            for name, branch in branches.items()
+            if branch is not None
+            for key, value in source_state.items()
+        }
+        if self.scale is not None:
+            state['scale'] = torch.ones_like(self.scale)
+        return state
+
+    @torch.no_grad()
+    def update(self, source: nn.Module) -> None:
+        """Move EMA's parameters towards the source's by one step (eq. 5). Buffers are left alone.
+
+        Args:
+            source (nn.Module): First segment of the next block.
+        """
+        if self.ema is not None:
+            torch._foreach_lerp_(list(self.ema.parameters()), list(source.parameters()), 1 - self.momentum)

@@ -1,0 +1,8 @@
+"""Engine: the per-block optimizers and the hooks that go with them."""
+
+from .cpu_amp_optim_wrapper import CPUAmpOptimWrapper
+from .hooks import LocalLossHook
+from .optim_wrapper import LocalOptimWrapper
+from .optim_wrapper_constructor import LocalOptimWrapperConstructor
+
+__all__ = ['CPUAmpOptimWrapper', 'LocalLossHook', 'LocalOptimWrapper', 'LocalOptimWrapperConstructor']

@@ -1,0 +1,162 @@
+"""The optimizer wrapper of local learning: one inner wrapper per block, stepped as soon as its block has learned."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import Tensor, nn
+
+from mmman.models import LocalStep, find_local_backbone
+
+
+class LocalOptimWrapper(OptimWrapperDict):
+    """Updates the blocks of a :class:`mmman.models.LocalBackbone` separately.
+
+    Inside :meth:`optim_context` the model's forward makes blocks 1..K-1 learn: backward, clipping, step and zeroing of
+    gradients are those of the block's own inner wrapper. :meth:`update_params` then updates block K with all that lies
+    behind the backbone. To a runner it is one optimizer wrapper: it logs block K's learning rate (all blocks follow the
+    same schedulers), and counts accumulation as block K does.
+
+    Built by :class:`mmman.engine.LocalOptimWrapperConstructor`.
+
+    Args:
+        **optim_wrappers (OptimWrapper): The inner wrappers, named ``block1`` to ``blockK``, in this order.
+
+    Attributes:
+        local_log_vars (dict[str, Tensor]): The latest step's local losses, named ``local<block>.<loss>``.
+    """
+
+    def __init__(self, **optim_wrappers: OptimWrapper) -> None:
+        super().__init__(**optim_wrappers)
+        expected = [f'block{i}' for i in range(1, len(optim_wrappers) + 1)]
+        if list(optim_wrappers) != expected or not expected:
+            raise ValueError(f'LocalOptimWrapper takes wrappers named block1, block2, ..., got {list(optim_wrappers)}')
+        self.local_log_vars: dict[str, Tensor] = {}
+        self._counts: list[int] = []
+        for i, wrapper in enumerate(list(self.values())[:-1], start=1):
+            if wrapper.clip_grad_kwargs:
+                # mmengine logs the norm it clips under this name; K blocks would overwrite each other's.
+                wrapper.grad_name = f'local{i}.{wrapper.grad_name}'
+
+    @property
+    def main(self) -> OptimWrapper:
+        """The inner wrapper of block K, the neck and the heads."""
+        return self.optim_wrappers[f'block{len(self)}']
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Let the model's forward train blocks 1..K-1; precision is what the inner wrappers ask for.
+
+        Args:
+            model (nn.Module): The model that is being trained.
+
+        Raises:
+            RuntimeError: If the model is wrapped for several processes.
+        """
+        if len(self) == 1:
+            with self.main.optim_context(model):
+                yield
+            return
+        if is_model_wrapper(model):
+            raise RuntimeError(
+                f'{type(model).__name__} cannot train {len(self)} blocks: it would average the gradients of the last '
+                'block only. Train in one process (--launcher none), or set '
+                'model.backbone.partition=dict(num_blocks=1)'
+            )
+        backbone = find_local_backbone(model)
+        step = LocalStep(update=lambda index, losses: self._update_block(model, index, losses))
+
+        def take_targets(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+            step.data_samples = kwargs['data_samples'] if 'data_samples' in kwargs else args[1]
+
+        self.local_log_vars = {}
+        self._counts = [wrapper.inner_count for wrapper in self.values()]
+        handle = model.register_forward_pre_hook(take_targets, with_kwargs=True)
+        try:
+            with self._usable_after_failure(), self.main.optim_context(model), backbone.bind(step):
+                yield
+        finally:
+            handle.remove()
+
+    def _update_block(self, model: nn.Module, index: int, losses: dict[str, Tensor]) -> bool:
+        """Let one of the blocks 1..K-1 learn from its losses; returns whether its weights were stepped."""
+        loss, log_vars = model.parse_losses(losses)
+        self.local_log_vars.update({f'local{index}.{name}': value.detach() for name, value in log_vars.items()})
+        if not torch.isfinite(loss):
+            values = ', '.join(f'{name}={float(value):g}' for name, value in log_vars.items())
+            raise FloatingPointError(
+                f'the local loss of block {index} is not finite ({values}); the block was not stepped. Lower the '
+                'learning rate, set optim_wrapper.clip_grad, or look at the batch'
+            )
+        wrapper = self.optim_wrappers[f'block{index}']
+        # The forward may run under autocast; backward and step must not.
+        with torch.autocast(loss.device.type, enabled=False):
+            wrapper.update_params(loss)
+        torch.clear_autocast_cache()
+        return wrapper.should_update()
+
+    def update_params(self, loss: Tensor, step_kwargs: dict | None = None, zero_kwargs: dict | None = None) -> None:
+        """Update block K and what lies behind it from the model's own loss.
+
+        Args:
+            loss (Tensor): The model's loss.
+            step_kwargs (dict, optional): Arguments of the optimizer's ``step``.
+            zero_kwargs (dict, optional): Arguments of the optimizer's ``zero_grad``.
+        """
+        with self._usable_after_failure():
+            self.main.update_params(loss, step_kwargs, zero_kwargs)
+
+    @contextmanager
+    def _usable_after_failure(self) -> Iterator[None]:
+        """After an exception in mid-step: no half gradients, and all blocks at the same count of accumulation."""
+        try:
+            yield
+        except BaseException:
+            for wrapper, count in zip(self.values(), self._counts, strict=False):
+                wrapper.zero_grad()
+                wrapper._inner_count = count
+            raise
+
+    def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
+        """Tell every block how long training is, for gradient accumulation; see ``OptimWrapper``."""
+        for wrapper in self.values():
+            # The model only decides a warning about BatchNorm, which is wanted once.
+            wrapper.initialize_count_status(model if wrapper is self.main else nn.Identity(), init_counts, max_counts)
+
+    def get_lr(self) -> dict[str, list[float]]:
+        """Learning rate(s) of block K's parameter groups, as a plain optimizer wrapper gives them."""
+        return self.main.get_lr()
+
+    def get_momentum(self) -> dict[str, list[float]]:
+        """Momentum of block K's parameter groups, as a plain optimizer wrapper gives it."""
+        return self.main.get_momentum()
+
+    def should_update(self) -> bool:
+        """Whether the blocks' weights are stepped in this iteration."""
+        return self.main.should_update()
+
+    def should_sync(self) -> bool:
+        """Whether gradients are to be averaged over processes in this iteration."""
+        return self.main.should_sync()
+
+    @property
+    def inner_count(self) -> int:
+        """Number of iterations so far."""
+        return self.main.inner_count
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Load the states of all blocks' optimizers.
+
+        Raises:
+            ValueError: If they are the states of another number of blocks.
+        """
+        if set(state_dict) != set(self.keys()):
+            raise ValueError(
+                f'the optimizer state to resume from belongs to {sorted(state_dict)[:8]}, but this model has the '
+                f'blocks {list(self.keys())}: resume with the same partition and frozen stages, or use load_from to '
+                'start a new run from the weights'
+            )
+        super().load_state_dict(state_dict)

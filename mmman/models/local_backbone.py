@@ -1,0 +1,260 @@
+"""A backbone that is trained in K gradient-isolated blocks."""
+
+import logging
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mmman.partition import Block, Segment, family_of, make_blocks, merge_frozen
+from mmman.registry import MODELS
+
+from .local_block import LocalBlock
+
+MAN_PLUS_PLUS = dict(type='mmman.MomentumAuxiliary')
+
+
+@dataclass
+class LocalStep:
+    """One training step as the backbone sees it: what the local losses need, and what becomes of them.
+
+    Args:
+        update (Callable): Given a block's index and its losses, runs their backward and the block's optimizer step;
+            returns whether the block's weights were stepped (not so amid gradient accumulation).
+        data_samples (list): The batch's targets; set when the model is called.
+        done (bool): Whether the backbone has already run in this step.
+    """
+
+    update: Callable[[int, dict[str, Tensor]], bool]
+    data_samples: list[Any] | None = field(default=None)
+    done: bool = False
+
+
+@MODELS.register_module()
+class LocalBackbone(nn.Module):
+    """Trains a backbone by MAN++: K blocks, each but the last with an auxiliary network, a local head and a local loss.
+
+    The result *is* the given backbone, its class extended on the fly as ``torch.distributed.fsdp.fully_shard`` extends
+    the modules it is given: names of parameters, checkpoints, ``paramwise_cfg``, ``init_cfg``, ``frozen_stages`` and
+    ``isinstance`` stay as they were. What local learning adds lies under ``local``.
+
+    In training, ``forward`` runs block after block; each learns at once, through the :class:`LocalStep` that
+    :class:`mmman.engine.LocalOptimWrapper` binds, and hands on detached features. In evaluation, without gradients, and
+    with K = 1, ``forward`` is the backbone's own.
+
+    Args:
+        backbone (dict | nn.Module): The backbone, or its config.
+        partition (dict): Where to cut; arguments of :func:`mmman.partition.make_blocks`. Leading blocks that have
+            nothing to train (``frozen_stages``) are merged into the next one, with a line in the log.
+        local_head (dict | list[dict], optional): Config of the local heads: one for all blocks 1..K-1, or a list with
+            one for each. Needed where K > 1.
+        auxiliary (dict, optional): Config of the auxiliary networks; None gives the local heads the block's own output
+            (the plain host method). Defaults to ``dict(type='mmman.MomentumAuxiliary')``.
+
+    Raises:
+        TypeError: If the backbone belongs to no supported family.
+        ValueError: If the partition or the number of local heads does not fit.
+    """
+
+    _step: LocalStep | None = None
+
+    def __new__(cls, backbone: dict | nn.Module | None = None, *args: Any, **kwargs: Any) -> 'LocalBackbone':
+        """Turn the backbone into a LocalBackbone; without one (``copy.deepcopy``), make an empty instance."""
+        if backbone is None:
+            return super().__new__(cls)
+        if isinstance(backbone, dict):
+            backbone = MODELS.build(backbone)
+        if isinstance(backbone, LocalBackbone):
+            raise TypeError(f'{type(backbone).__name__} already is a LocalBackbone: wrap the plain backbone, once')
+        family = family_of(backbone)
+        plain = type(backbone)
+        backbone.__class__ = types.new_class(f'Local{plain.__name__}', (cls, plain))
+        backbone.family = family
+        return backbone
+
+    def __init__(
+        self,
+        backbone: dict | nn.Module,
+        partition: dict,
+        local_head: dict | list[dict] | None = None,
+        auxiliary: dict | None = MAN_PLUS_PLUS,
+    ) -> None:
+        # No super().__init__(): self is the backbone that __new__ was given, and initialised.
+        asked = make_blocks(self.family.segments(self), **partition)
+        self.blocks: list[Block] = merge_frozen(asked, self._trainable)
+        if len(self.blocks) < len(asked):
+            print_log(
+                f'LocalBackbone: {len(asked) - len(self.blocks)} of the {len(asked)} blocks asked for have nothing to '
+                f'train (frozen) and were merged into the next one: {", ".join(map(str, self.blocks))}',
+                logger='current',
+                level=logging.WARNING,
+            )
+        self.local = self._build_local(_head_configs(local_head, len(self.blocks)), auxiliary)
+
+    def _build_local(self, heads: list[dict], auxiliary: dict | None) -> nn.ModuleDict:
+        """Build auxiliary networks and local heads, with shapes from a dry run of one small image."""
+        local = nn.ModuleDict()
+        training = self.training
+        self.eval()
+        with torch.no_grad():
+            inputs = x = self.family.example_input(self)
+            for block, head in zip(self.blocks, heads, strict=False):
+                x = self._run(block, x, {})
+                local[name_of(block)] = LocalBlock(
+                    auxiliary, self._source(block), head, x, inputs, is_last=block.index == len(self.blocks) - 1
+                )
+        self.train(training)
+        return local
+
+    # ------------------------------------------------------------------------------------------------ forward pass
+
+    def forward(self, x: Tensor) -> Any:
+        """Run the backbone; in training, let every block but the last learn on the way.
+
+        Args:
+            x (Tensor): Images, (N, 3, H, W).
+
+        Returns:
+            Whatever the plain backbone returns: a tuple of feature maps for most. In training those of blocks 1..K-1
+            are detached.
+
+        Raises:
+            RuntimeError: If training is attempted without a bound step, or twice in one.
+        """
+        if len(self.blocks) == 1 or not (self.training and torch.is_grad_enabled()):
+            return super().forward(x)
+        if self._step is None:
+            raise RuntimeError(
+                f'LocalBackbone was called for training outside of a local step, so its {len(self.blocks)} blocks '
+                "would not learn: set optim_wrapper = dict(constructor='mmman.LocalOptimWrapperConstructor', ...), and "
+                'call the model through train_step'
+            )
+        if self._step.done:
+            raise RuntimeError(
+                'LocalBackbone ran twice in one training step: models that call their backbone several times per '
+                'iteration with gradients cannot be trained in blocks; use partition=dict(num_blocks=1)'
+            )
+        self._step.done = True
+        inputs, features = x, {}
+        for block in self.blocks[:-1]:
+            x = self._learn(block, x, inputs, features)
+        x = self._run(self.blocks[-1], x, features)
+        return self.family.outputs(self, features, x)
+
+    def _learn(self, block: Block, x: Tensor, inputs: Tensor, features: dict[int, Tensor]) -> Tensor:
+        """Run one block and let it learn. On return nothing of its graph is alive."""
+        step, local = self._step, self.local[name_of(block)]
+        own: dict[int, Tensor] = {}
+        x = self._run(block, x, own)
+        if step.update(block.index, local(x, inputs, step.data_samples)):
+            local.update_auxiliary(self._source(block))
+        features.update({i: feature.detach() for i, feature in own.items()})
+        return x.detach()
+
+    def _run(self, block: Block, x: Tensor, features: dict[int, Tensor]) -> Tensor:
+        for segment in block.segments:
+            x = self.family.run(self, segment, x)
+            if segment.closes is not None:
+                features[segment.closes] = x
+        return x
+
+    @contextmanager
+    def bind(self, step: LocalStep) -> Iterator[None]:
+        """Let the training forward inside this context learn through ``step``."""
+        self._step = step
+        try:
+            yield
+        finally:
+            del self._step
+
+    # ---------------------------------------------------------------------------------------- blocks and their weights
+
+    def _source(self, block: Block) -> nn.Module:
+        """The first segment of the next block: what the block's auxiliary network copies."""
+        return self.family.module(self, self.blocks[block.index].segments[0])
+
+    def _trainable(self, segment: Segment) -> bool:
+        return any(p.requires_grad for name in segment.modules for p in self.get_submodule(name).parameters())
+
+    def block_of_parameters(self) -> dict[nn.Parameter, int]:
+        """The index of the block that each parameter of blocks 1..K-1 learns in, auxiliaries and local heads included.
+
+        Every other parameter of the model, in the backbone or behind it, belongs to block K.
+        """
+        owners = {}
+        for block in self.blocks[:-1]:
+            modules = [self.get_submodule(name) for segment in block.segments for name in segment.modules]
+            for module in (*modules, self.local[name_of(block)]):
+                owners.update(dict.fromkeys(module.parameters(), block.index))
+        return owners
+
+    def train(self, mode: bool = True) -> 'LocalBackbone':
+        """Set training mode. The backbone's ``norm_eval`` holds for the auxiliary networks, not for the local heads."""
+        super().train(mode)
+        for local in self._modules.get('local', {}).values():
+            local.head.train(mode)
+        return self
+
+    def init_weights(self) -> None:
+        """Initialise the backbone as it would be alone, then start the auxiliary networks from it (contract 3)."""
+        local = self._modules.pop('local')
+        try:
+            super().init_weights()
+        finally:
+            self._modules['local'] = local
+        for block in self.blocks[:-1]:
+            local[name_of(block)].start_from(self._source(block))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # A plain checkpoint: LB and EMA start as copies of the weights that are being loaded. (While init_weights loads
+        # pretrained ones `local` is hidden, and started afterwards.)
+        for block in self.blocks[:-1] if 'local' in self._modules else ():
+            own = f'{prefix}local.{name_of(block)}.'
+            source = f'{prefix}{self.blocks[block.index].segments[0].name}.'
+            loaded = {k.removeprefix(source): v for k, v in state_dict.items() if k.startswith(source)}
+            if loaded and not any(k.startswith(own) for k in state_dict):
+                start = self.local[name_of(block)].start_state(loaded)
+                state_dict.update({own + key: value for key, value in start.items()})
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def name_of(block: Block) -> str:
+    """The name of a block in ``LocalBackbone.local`` and among the optimizers."""
+    return f'block{block.index}'
+
+
+def find_local_backbone(model: nn.Module) -> LocalBackbone:
+    """Find the one LocalBackbone of a model.
+
+    Raises:
+        ValueError: If there is none, or more than one.
+    """
+    found = [module for module in model.modules() if isinstance(module, LocalBackbone)]
+    if len(found) != 1:
+        raise ValueError(
+            f'{type(model).__name__} has {len(found)} backbones of type mmman.LocalBackbone; local learning needs one: '
+            "set model = dict(backbone=dict(type='mmman.LocalBackbone', backbone=..., partition=..., local_head=...))"
+        )
+    return found[0]
+
+
+def _head_configs(local_head: dict | list[dict] | None, num_blocks: int) -> list[dict]:
+    needed = num_blocks - 1
+    if local_head is None and needed:
+        raise ValueError(
+            f'LocalBackbone: {num_blocks} blocks need {needed} local head(s), got none: set '
+            "local_head=dict(type='mmman.DetectionLocalHead', ...)"
+        )
+    if not isinstance(local_head, (list, tuple)):
+        return [local_head] * needed
+    if len(local_head) != needed:
+        raise ValueError(
+            f'LocalBackbone: local_head lists {len(local_head)} configs, but {num_blocks} blocks need {needed} '
+            '(one for each block but the last)'
+        )
+    return list(local_head)

@@ -1,0 +1,23 @@
+"""A segment: the smallest part of a backbone that a block can begin or end with."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One step of a backbone's forward pass: the stem, a residual unit, a transformer layer.
+
+    It holds names, not modules: a model that was deep-copied (``EMAHook``) or had layers replaced (SyncBN conversion)
+    resolves them against itself.
+
+    Args:
+        name (str): The segment's name in configs and messages, e.g. ``'stem'`` or ``'layer3.5'``.
+        stage (str): The stage it belongs to, e.g. ``'layer3'``. The stem belongs to the first stage.
+        modules (tuple[str, ...]): Qualified names of the submodules whose parameters it owns.
+        closes (int, optional): Index in ``out_indices`` of the feature map that is complete after this segment.
+    """
+
+    name: str
+    stage: str
+    modules: tuple[str, ...]
+    closes: int | None = None

@@ -1,0 +1,42 @@
+"""Short training without a runner."""
+
+import copy
+from collections.abc import Iterable
+
+import torch
+from mmengine.config import ConfigDict
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+
+def build_model(cfg: dict, seed: int = 0) -> nn.Module:
+    """Build a model with initialised weights, in training mode; the same for the same seed."""
+    torch.manual_seed(seed)
+    model = MODELS.build(copy.deepcopy(cfg))
+    model.init_weights()
+    return model.train()
+
+
+def optim_wrapper_for(model: nn.Module, local: bool = True, optimizer: dict | None = None, **cfg) -> OptimWrapper:
+    """Build an optimizer wrapper.
+
+    Args:
+        model (nn.Module): The model.
+        local (bool): Whether by ``LocalOptimWrapperConstructor``. Defaults to True.
+        optimizer (dict, optional): The optimizer's config. Defaults to SGD with momentum and weight decay.
+        **cfg: Further entries of the ``optim_wrapper`` config.
+
+    Returns:
+        OptimWrapper: The wrapper.
+    """
+    optimizer = optimizer or dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4)
+    cfg = {'type': 'OptimWrapper', 'optimizer': optimizer, **cfg}
+    if local:
+        cfg['constructor'] = 'mmman.LocalOptimWrapperConstructor'
+    return build_optim_wrapper(model, ConfigDict(cfg))
+
+
+def train(model: nn.Module, optim_wrapper: OptimWrapper, batches: Iterable[dict]) -> list[dict[str, Tensor]]:
+    """Run one training step on every batch; returns the model's log variables of each."""
+    return [model.train_step(copy.deepcopy(batch), optim_wrapper) for batch in batches]

@@ -1,0 +1,23 @@
+"""What all tests share."""
+
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmengine.utils.dl_utils import set_multi_processing
+
+
+@pytest.fixture(autouse=True)
+def _toolbox():
+    """Every test starts with mmdet as the default scope and deterministic kernels."""
+    import mmdet.models  # noqa: F401
+
+    import mmman  # noqa: F401
+
+    # The models are tiny: more threads only wait for each other.
+    torch.set_num_threads(1)
+    set_multi_processing(mp_start_method='fork', opencv_num_threads=0)
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)

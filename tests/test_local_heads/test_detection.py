@@ -1,0 +1,127 @@
+import pytest
+import torch
+from mmengine.structures import InstanceData
+
+from mmman.local_heads import BlockOutput, DetectionLocalHead
+from mmman.testing import tiny_batch, tiny_retinanet
+
+RETINA = tiny_retinanet(4).backbone.local_head
+FCOS = dict(
+    type='FCOSHead',
+    num_classes=3,
+    feat_channels=16,
+    stacked_convs=1,
+    norm_cfg=None,
+    strides=[8, 16, 32, 64, 128],
+    regress_ranges=((-1, 64), (64, 128), (128, 256), (256, 512), (512, 1e8)),
+)
+
+
+def output(x_stride, y_stride, size=128, x_channels=8, y_channels=16, batch=1):
+    return BlockOutput(
+        x=torch.rand(batch, x_channels, size // x_stride, size // x_stride),
+        y=torch.rand(batch, y_channels, size // y_stride, size // y_stride),
+        inputs=torch.rand(batch, 3, size, size),
+    )
+
+
+def build(x_stride, y_stride, is_last=False, **kwargs):
+    arguments = dict(head=RETINA.head, channels=16, train_cfg=RETINA.train_cfg)
+    return DetectionLocalHead(example=output(x_stride, y_stride), is_last=is_last, **{**arguments, **kwargs})
+
+
+@pytest.mark.parametrize(
+    ('x_stride', 'y_stride', 'kwargs', 'strides'),
+    [
+        (4, 8, dict(), [8]),
+        (8, 16, dict(own_stride=False), [16]),
+        (8, 16, dict(own_stride=True), [8, 16]),
+        (16, 32, dict(is_last=True, own_stride=False), [32, 64, 128]),
+        (16, 32, dict(is_last=True, own_stride=True), [16, 32, 64, 128]),
+        (8, 8, dict(own_stride=True), [8]),  # cut inside a stage: y is at x's stride already
+        (4, 4, dict(own_stride=True), [8]),  # finer than the pyramid: a convolution of stride 2 leads there
+        (8, 16, dict(own_stride=False, num_levels=2), [16, 32]),
+    ],
+)
+def test_levels_fit_the_block(x_stride, y_stride, kwargs, strides):
+    head = build(x_stride, y_stride, **kwargs)
+    assert head.strides == strides
+    assert [s[0] for s in head.head.prior_generator.strides] == strides
+    levels = head.levels(output(x_stride, y_stride, size=256))
+    assert [tuple(level.shape) for level in levels] == [(1, 16, 256 // s, 256 // s) for s in strides]
+
+
+def test_anchors_have_the_size_of_their_stride():
+    sizes = build(8, 16, own_stride=False).head.prior_generator.base_anchors[0]
+    side = (sizes[:, 2:] - sizes[:, :2]).prod(dim=1).sqrt()
+    assert side.min() == pytest.approx(4 * 16) and side.max() == pytest.approx(4 * 16 * 2 ** (2 / 3))
+
+
+def test_any_dense_head_with_strides_serves():
+    head = build(8, 16, head=FCOS, train_cfg=None)
+    assert head.head.strides == [8, 16] and head.head.regress_ranges == [(-1, 64), (64, 128)]
+    data_samples = tiny_batch()['data_samples']
+    for sample in data_samples:
+        sample.gt_instances.bboxes = sample.gt_instances.bboxes.tensor  # as mmdet's data preprocessor hands them on
+    losses = head.loss(output(8, 16, size=96, batch=2), data_samples)
+    assert set(losses) == {'loss_cls', 'loss_bbox', 'loss_centerness'}
+
+
+def test_odd_image_sizes_keep_their_stride():
+    head = build(8, 16)
+    example = BlockOutput(x=torch.rand(1, 8, 75, 125), y=torch.rand(1, 16, 38, 63), inputs=torch.rand(1, 3, 600, 1000))
+    assert [tuple(level.shape[-2:]) for level in head.levels(example)] == [(75, 125), (38, 63)]
+
+
+def boxes_of(size):
+    return torch.tensor([[10.0, 10.0, 10.0 + size, 10.0 + size]])
+
+
+@pytest.mark.parametrize('other_sizes', ['match', 'background', 'ignore'])
+def test_objects_of_other_sizes(other_sizes):
+    torch.manual_seed(0)
+    head = build(8, 16, own_stride=False, other_sizes=other_sizes)  # sizes 64 to 128
+    sample = tiny_batch(num_items=(1,))['data_samples'][0]
+    sample.set_metainfo(dict(img_shape=(128, 128), pad_shape=(128, 128)))
+    losses = {}
+    for size in (16, 90):
+        sample.gt_instances = InstanceData(bboxes=boxes_of(size), labels=torch.zeros(1, dtype=torch.long))
+        out = output(8, 16)
+        losses[size] = sum(v.sum() for v in head.loss(out, [sample])['loss_bbox'])
+    assert losses[90] > 0
+    assert (losses[16] > 0) == (other_sizes == 'match')
+    assert len(sample.gt_instances) == 1  # the caller's targets are left as they were
+
+
+def test_ignored_objects_are_not_background():
+    torch.manual_seed(0)
+    out = output(8, 16)
+    sample = tiny_batch(num_items=(2,))['data_samples'][0]
+    sample.set_metainfo(dict(img_shape=(128, 128), pad_shape=(128, 128)))
+    # One object of this head's sizes, and one that is too large for it and covers everything else.
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor([[0.0, 0.0, 64.0, 64.0], [0.0, 0.0, 128.0, 128.0]]), labels=torch.zeros(2, dtype=torch.long)
+    )
+    counted = {}
+    for other_sizes in ('background', 'ignore'):
+        head = build(8, 16, own_stride=False, other_sizes=other_sizes)
+        loss_by_feat = head.head.loss_cls.forward
+        head.head.loss_cls.forward = lambda *args, counted=counted, o=other_sizes, f=loss_by_feat, **kwargs: (
+            counted.setdefault(o, int((args[2] > 0).sum())),
+            f(*args, **kwargs),
+        )[1]
+        head.loss(out, [sample])
+    assert 0 < counted['ignore'] < counted['background']
+
+
+@pytest.mark.parametrize(
+    ('kwargs', 'text'),
+    [
+        (dict(other_sizes='drop'), "must be one of .*, got 'drop'"),
+        (dict(num_levels=0), 'must be at least 1, got 0'),
+        (dict(head=FCOS, train_cfg=None, other_sizes='ignore'), 'FCOSHead has none here'),
+    ],
+)
+def test_wrong_arguments_are_named(kwargs, text):
+    with pytest.raises(ValueError, match=text):
+        build(8, 16, **kwargs)
