@@ -1,0 +1,92 @@
+"""From a config file and the command line's options to a runner, for the configs of every toolbox.
+
+The toolbox is the config's `default_scope`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os.path as osp
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from .data_check import check_data
+from .launch_options import OptionError, apply_test_options, apply_train_options
+
+__all__ = [
+    'OptionError',
+    'apply_test_options',
+    'apply_train_options',
+    'build_runner',
+    'check_data',
+    'load_config',
+    'register_toolbox',
+]
+
+
+def load_config(
+    path: str, cfg_options: dict[str, Any] | None = None, launcher: str = 'none', work_dir: str | None = None
+) -> Config:
+    """Read a config, register its toolbox's modules and apply what training and testing have in common.
+
+    Args:
+        path: The config file.
+        cfg_options: Settings to merge over it, keys with dots.
+        launcher: How the processes are started: none, pytorch, slurm or mpi.
+        work_dir: The folder for logs and checkpoints; the config's own, else `./work_dirs/<name of the config>`.
+
+    Returns:
+        The config, from which `build_runner` builds.
+    """
+    cfg = Config.fromfile(path)
+    cfg.launcher = launcher
+    if cfg_options is not None:
+        cfg.merge_from_dict(cfg_options)
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('./work_dirs', osp.splitext(osp.basename(path))[0])
+
+    scope = cfg.get('default_scope', 'mmengine')
+    register_toolbox(scope)
+    if scope == 'mmpretrain':
+        # mmpretrain's configs count on its scripts for these; without, images reach the model as a list.
+        for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            if cfg.get(name) is not None:
+                _set_mmpretrain_defaults(cfg[name])
+    return cfg
+
+
+def register_toolbox(scope: str) -> None:
+    """Register everything of the toolbox that a config builds from by default, but leave the default scope alone.
+
+    Args:
+        scope: A config's `default_scope`, such as mmdet.
+    """
+    if scope in ('mmengine', 'mmman') or importlib.util.find_spec(scope) is None:
+        return  # mmengine is here, and a scope without a package is for the registry to complain about
+    utils = importlib.import_module(f'{scope}.utils')
+    if hasattr(utils, 'register_all_modules'):
+        utils.register_all_modules(init_default_scope=False)
+    if hasattr(utils, 'setup_cache_size_limit_of_dynamo'):
+        utils.setup_cache_size_limit_of_dynamo()
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner that the config names by `runner_type`, else mmengine's.
+
+    Args:
+        cfg: A complete config.
+    """
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _set_mmpretrain_defaults(dataloader: ConfigDict) -> None:
+    dataloader.setdefault('pin_memory', True)
+    # torch refuses persistent workers where there are none.
+    dataloader.setdefault('persistent_workers', dataloader.get('num_workers', 0) > 0)
+    dataloader.setdefault('collate_fn', dict(type='default_collate'))
