@@ -1,0 +1,78 @@
+"""Contract 9: after a block's step nothing of its graph and gradients is alive."""
+
+import copy
+import gc
+
+import torch
+
+from mmman.analysis import LiveBytes, tensors_of
+from mmman.testing import build_model, optim_wrapper_for, tiny_batch, tiny_retinanet, train
+
+BATCH = tiny_batch()
+
+
+def test_after_a_blocks_step_only_the_features_it_hands_on_are_alive():
+    model = build_model(tiny_retinanet(4))
+    optim_wrapper = optim_wrapper_for(model)
+    train(model, optim_wrapper, [BATCH])  # momenta exist from now on
+    learn, after = model.backbone._learn, []
+
+    def learn_and_look(*args):
+        x = learn(*args)
+        gc.collect()  # mmdet's sampling results lie in reference cycles
+        after.append(live.current - start)
+        return x
+
+    model.backbone._learn = learn_and_look
+    start = None
+
+    def look(*args):
+        nonlocal start
+        start = live.current
+
+    model.backbone.register_forward_pre_hook(look)
+    with LiveBytes(tensors_of(model, optim_wrapper)) as live:
+        model.train_step(copy.deepcopy(BATCH), optim_wrapper)
+
+    features = [2 * channels * (96 // stride) ** 2 * 4 for channels, stride in ((8, 4), (16, 8), (32, 16))]
+    small = 2000  # detached loss scalars
+    for i, alive in enumerate(after):
+        expected = sum(features[: i + 1])
+        assert expected <= alive < expected + small
+
+
+def test_no_gradient_outlives_a_step():
+    model = build_model(tiny_retinanet(4))
+    train(model, optim_wrapper_for(model), [BATCH])
+    assert not any(p.grad is not None for p in model.parameters())
+
+
+def test_nothing_leaks_over_steps():
+    model = build_model(tiny_retinanet(4))
+    optim_wrapper = optim_wrapper_for(model)
+    train(model, optim_wrapper, [BATCH])
+    counts = []
+    with LiveBytes(tensors_of(model, optim_wrapper)) as live:
+        for _ in range(3):
+            model.train_step(copy.deepcopy(BATCH), optim_wrapper)
+            gc.collect()
+            counts.append(live.current)
+    assert counts[0] == counts[1] == counts[2]
+
+
+def test_live_bytes_equal_a_count_by_hand():
+    layer = torch.nn.Linear(100, 1000, bias=False)
+    with LiveBytes(layer.parameters()) as live:
+        start = live.current
+        assert start == 100 * 1000 * 4
+        x = torch.randn(10, 100)
+        hidden = layer(x)
+        y = hidden.relu()
+        assert live.current - start == (10 * 100 + 2 * 10 * 1000) * 4
+        del hidden  # relu saves its result, linear its input
+        assert live.current - start == (10 * 100 + 10 * 1000) * 4
+        y.sum().backward()
+        assert live.current - start == (10 * 100 + 10 * 1000 + 100 * 1000) * 4
+        layer.weight.grad = None
+        del x, y
+        assert live.current == start
