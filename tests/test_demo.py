@@ -1,5 +1,6 @@
 """`make demo`, shortened: every step runs and leaves what it promises. (AP50 is checked by the demo itself.)"""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -50,6 +51,27 @@ def test_leaves_pictures_plot_and_plain_checkpoint(demo):
 
 def test_keeps_what_is_not_its_own(demo):
     assert (demo[0] / 'mine.txt').exists()
+
+
+@pytest.mark.parametrize(
+    ('ap50', 'stock_ap50', 'options', 'status'),
+    [(0.6, 0.6, [], 0), (0.5, 0.5, [], 1), (0.6, 0.59, [], 1), (0.1, 0.1, ['--max-iters', '2'], 0)],
+)
+def test_fails_where_accuracy_is_low_or_differs(ap50, stock_ap50, options, status, tmp_path, monkeypatch, capsys):
+    for name in ('CUDA_VISIBLE_DEVICES', 'OMP_WAIT_POLICY', 'MMMAN_BCCD_ROOT'):
+        monkeypatch.setenv(name, os.environ.get(name, ''))  # to undo what the demo does to this process
+    monkeypatch.syspath_prepend(ROOT / 'demo')
+    run_demo = importlib.import_module('run_demo')
+    wrapped, stock = ({'coco/bbox_mAP': 0.3, 'coco/bbox_mAP_50': value} for value in (ap50, stock_ap50))
+    monkeypatch.setattr(run_demo, 'train', lambda *args: ('iter.pth', 'scalars.json', wrapped))
+    monkeypatch.setattr(run_demo, 'test_stock', lambda *args: stock)
+    for step in ('publish', 'draw', 'plot'):
+        monkeypatch.setattr(run_demo, step, lambda *args: None)
+    monkeypatch.setattr(sys, 'argv', ['run_demo.py', '--work-dir', str(tmp_path), *options])
+    with pytest.raises(SystemExit) as exit_:
+        run_demo.main()
+    assert exit_.value.code == status
+    assert ('FAILED' in capsys.readouterr().out) == bool(status)
 
 
 def test_embedded_data_has_its_licence():

@@ -1,10 +1,11 @@
 """The optimizer wrapper of local learning: one inner wrapper per block, stepped as soon as its block has learned."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
@@ -54,18 +55,22 @@ class LocalOptimWrapper(OptimWrapperDict):
             model (nn.Module): The model that is being trained.
 
         Raises:
-            RuntimeError: If the model is wrapped for several processes.
+            RuntimeError: If the model is wrapped for several processes and there are several.
         """
         if len(self) == 1:
             with self.main.optim_context(model):
                 yield
             return
+        no_sync = nullcontext()
         if is_model_wrapper(model):
-            raise RuntimeError(
-                f'{type(model).__name__} cannot train {len(self)} blocks: it would average the gradients of the last '
-                'block only. Train in one process (--launcher none), or set '
-                'model.backbone.partition=dict(num_blocks=1)'
-            )
+            if get_world_size() > 1:
+                raise RuntimeError(
+                    f'{type(model).__name__} cannot train {len(self)} blocks on {get_world_size()} processes: it would '
+                    'average the gradients of the last block only. Train in one process, or set '
+                    'model.backbone.partition=dict(num_blocks=1)'
+                )
+            # One process has nothing to average; its reducer must not wait for blocks that learned before it was armed.
+            no_sync, model = model.no_sync(), model.module
         backbone = find_local_backbone(model)
         step = LocalStep(update=lambda index, losses: self._update_block(model, index, losses))
 
@@ -76,7 +81,7 @@ class LocalOptimWrapper(OptimWrapperDict):
         self._counts = [wrapper.inner_count for wrapper in self.values()]
         handle = model.register_forward_pre_hook(take_targets, with_kwargs=True)
         try:
-            with self._usable_after_failure(), self.main.optim_context(model), backbone.bind(step):
+            with self._usable_after_failure(), no_sync, self.main.optim_context(model), backbone.bind(step):
                 yield
         finally:
             handle.remove()

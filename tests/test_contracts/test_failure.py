@@ -93,7 +93,7 @@ def test_the_constructor_without_a_local_backbone_says_what_to_write():
         optim_wrapper_for(build_model(tiny_retinanet(None)))
 
 
-def test_plain_ddp_is_refused():
+def test_plain_ddp_on_several_processes_is_refused(monkeypatch):
     from mmengine.registry import MODEL_WRAPPERS
 
     @MODEL_WRAPPERS.register_module(name='PretendDDP', force=True)
@@ -104,8 +104,9 @@ def test_plain_ddp_is_refused():
 
     model = build_model(tiny_retinanet(4))
     optim_wrapper = optim_wrapper_for(model)
+    monkeypatch.setattr('mmman.engine.optim_wrapper.get_world_size', lambda: 2)
     with (
-        pytest.raises(RuntimeError, match='PretendDDP cannot train 4 blocks'),
+        pytest.raises(RuntimeError, match='PretendDDP cannot train 4 blocks on 2 processes'),
         optim_wrapper.optim_context(PretendDDP(model)),
     ):
         pass

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.model import MMDistributedDataParallel
 
 from mmman.engine import LocalOptimWrapper
-from mmman.testing import run, tiny_run_cfg
+from mmman.testing import build_model, optim_wrapper_for, run, tiny_batch, tiny_retinanet, tiny_run_cfg, train
 
 DATA = Path(__file__).parents[2] / 'demo' / 'data' / 'bccd_coco'
 CLASSES = ('WBC', 'RBC', 'Platelets')
@@ -93,6 +94,22 @@ def test_accumulation_over_four_blocks_equals_the_joint_gradient(tmp_path):
     assert len(momenta) > 0
     bn = runner.model.backbone.local['block1'].auxiliary.ema.bn1
     assert bn.num_batches_tracked == 7
+
+
+@pytest.mark.parametrize('accumulative_counts', [1, 2])
+def test_one_process_of_the_pytorch_launcher_trains_as_none(accumulative_counts, tmp_path):
+    batches = [tiny_batch(seed) for seed in range(4)]
+    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    try:
+        models = [build_model(tiny_retinanet(4)) for _ in range(2)]
+        wrapped = MMDistributedDataParallel(models[1])
+        for model in (models[0], wrapped):
+            optim_wrapper = optim_wrapper_for(model, accumulative_counts=accumulative_counts)
+            train(model, optim_wrapper, batches)
+    finally:
+        torch.distributed.destroy_process_group()
+    for (key, value), other in zip(models[0].state_dict().items(), models[1].state_dict().values(), strict=True):
+        assert torch.equal(value, other), key
 
 
 def test_grad_norms_are_logged_on_request(tmp_path):
