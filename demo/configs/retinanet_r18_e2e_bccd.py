@@ -52,7 +52,7 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=0.0005, weight_decay=0.05),
     clip_grad=dict(max_norm=10),
 )
 param_scheduler = [
