@@ -1,6 +1,6 @@
 """Analysis: what training costs and what the blocks learn."""
 
 from .live_bytes import LiveBytes, tensors_of
-from .step_bytes import StepBytes, measure_step
+from .training_step import StepBytes, TrainingStep, time_in_turn
 
-__all__ = ['LiveBytes', 'StepBytes', 'measure_step', 'tensors_of']
+__all__ = ['LiveBytes', 'StepBytes', 'TrainingStep', 'tensors_of', 'time_in_turn']

@@ -107,3 +107,12 @@ def test_the_model_learns():
         local.append([optim_wrapper.local_log_vars[f'local{i}.loss'].item() for i in (1, 2, 3)])
     assert main[-1] < 0.9 * main[0]
     assert all(last < 0.9 * first for first, last in zip(local[0], local[-1], strict=True))
+
+
+def test_activation_checkpointing_inside_the_blocks_changes_rounding_only():
+    # norm_eval: mmdet's checkpointing runs BatchNorm's statistics twice, with or without local learning.
+    options = dict(norm_eval=True)
+    models = [build_model(tiny_retinanet(4, dict(options, with_cp=with_cp))) for with_cp in (False, True)]
+    for model in models:
+        train(model, optim_wrapper_for(model), BATCHES[:3])
+    torch.testing.assert_close(models[1].state_dict(), models[0].state_dict())

@@ -1,0 +1,83 @@
+"""What one training step of a config costs: peak live tensor bytes and time."""
+
+import copy
+import statistics
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from .live_bytes import LiveBytes, tensors_of
+
+
+class StepBytes(NamedTuple):
+    """Live tensor bytes of a training step.
+
+    Args:
+        peak (int): The most that was alive at once: everything, parameters and optimizer states included.
+        resident (int): What stays between steps: parameters, buffers, optimizer states.
+    """
+
+    peak: int
+    resident: int
+
+
+class TrainingStep:
+    """One training step of a config that can be run over and over, on the first batch of its data.
+
+    Args:
+        cfg (Config): A config that trains; its modules are registered.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        cfg = copy.deepcopy(cfg)
+        # In this process: the images of the batch are counted, a worker's shared memory would not be.
+        cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+        cfg.resume, cfg.load_from = False, None
+        runner = Runner.from_cfg(cfg)
+        self.batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=runner.seed)))
+        self.model = runner.model
+        self.model.init_weights()
+        self.model.train()
+        self.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        self.run()  # the optimizer states exist from now on
+
+    def run(self) -> None:
+        """Train one step."""
+        self.model.train_step(copy.deepcopy(self.batch), self.optim_wrapper)
+
+    def bytes(self) -> StepBytes:
+        """Count the live bytes of a step; the same on every machine of one kind."""
+        with LiveBytes(tensors_of(self.model, self.optim_wrapper)) as live:
+            resident = live.current
+            self.run()
+        return StepBytes(live.peak, resident)
+
+    def seconds(self) -> float:
+        """Time a step."""
+        start = time.perf_counter()
+        self.run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+
+def time_in_turn(steps: Sequence[TrainingStep], rounds: int) -> list[float]:
+    """Time several steps round after round, so that a slow minute of the machine hits them all.
+
+    Args:
+        steps (Sequence[TrainingStep]): What to time.
+        rounds (int): How often.
+
+    Returns:
+        list[float]: The median over the rounds of each step's time as a ratio to the first step's in the same round.
+    """
+    ratios: list[list[float]] = [[] for _ in steps]
+    for _ in range(rounds):
+        first, *others = (step.seconds() for step in steps)
+        for ratio, seconds in zip(ratios, (first, *others), strict=True):
+            ratio.append(seconds / first)
+    return [statistics.median(ratio) for ratio in ratios]
