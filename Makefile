@@ -7,6 +7,8 @@ SOURCES := mmman tools tests configs demo setup.py
 # and gets it back page by page; keeping them is several times faster on some machines. The results are the same.
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
+# Threads that wait by spinning make a step several times slower where other programs share the cores.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: env test lint format demo clean
 .DEFAULT_GOAL := env

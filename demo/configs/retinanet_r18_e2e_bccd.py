@@ -52,12 +52,13 @@ val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=0.0005, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.05),
     clip_grad=dict(max_norm=10),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=30),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=30, end=300, T_max=270, eta_min=1e-5),
+    # A long warm-up: the first steps of a network that starts from nothing are what it can fail on here.
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=100),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=100, end=300, T_max=200, eta_min=1e-5),
 ]
 default_hooks = dict(checkpoint=dict(interval=300), logger=dict(interval=10))
 randomness = dict(seed=0)
