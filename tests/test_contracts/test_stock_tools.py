@@ -85,15 +85,17 @@ def test_four_blocks_train_with_all_options_at_once(tmp_path):
     assert {key.removeprefix('module.') for key in saved['ema_state_dict']} >= set(saved['state_dict'])
 
 
-def test_accumulation_over_four_blocks_equals_the_joint_gradient(tmp_path):
-    """With frozen statistics, 3 + 3 + 1 accumulated iterations are three steps: one per window, the partial one too."""
-    runner = trained(4, tmp_path, **ACCUMULATION)
-    for wrapper in runner.optim_wrapper.values():
-        assert not any(p.grad is not None for g in wrapper.optimizer.param_groups for p in g['params'])
-    momenta = runner.optim_wrapper['block1'].optimizer.state
-    assert len(momenta) > 0
-    bn = runner.model.backbone.local['block1'].auxiliary.ema.bn1
-    assert bn.num_batches_tracked == 7
+def test_accumulating_a_batch_twice_equals_one_step_on_it():
+    models = [build_model(tiny_retinanet(4, dict(norm_eval=True))) for _ in range(2)]
+    batch = tiny_batch()
+    train(models[0], optim_wrapper_for(models[0]), [batch])
+    train(models[1], optim_wrapper_for(models[1], accumulative_counts=2), [batch] * 2)
+    torch.testing.assert_close(models[1].state_dict(), models[0].state_dict())
+
+
+def test_the_last_partial_window_is_stepped(tmp_path):
+    runner = trained(4, tmp_path, **ACCUMULATION)  # 3 + 3 + 1 iterations
+    assert not any(p.grad is not None for p in runner.model.parameters())
 
 
 @pytest.mark.parametrize('accumulative_counts', [1, 2])
@@ -110,6 +112,15 @@ def test_one_process_of_the_pytorch_launcher_trains_as_none(accumulative_counts,
         torch.distributed.destroy_process_group()
     for (key, value), other in zip(models[0].state_dict().items(), models[1].state_dict().values(), strict=True):
         assert torch.equal(value, other), key
+
+
+def test_sync_bn_is_reverted_on_one_process_and_what_is_run_is_what_was_reverted(tmp_path):
+    cfg = tiny_run_cfg(4, tmp_path, DATA, classes=CLASSES)
+    cfg.model.backbone.backbone.norm_cfg = dict(type='SyncBN', requires_grad=True)
+    runner = run(cfg)  # SyncBN cannot train on CPU: a stale layer would raise
+    norms = [m for m in runner.model.backbone.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+    assert norms and not any(isinstance(m, torch.nn.SyncBatchNorm) for m in norms)
+    assert runner.model.backbone.norm1.num_batches_tracked == 7
 
 
 def test_grad_norms_are_logged_on_request(tmp_path):

@@ -13,7 +13,9 @@ from mmman.engine import launch
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('configs', nargs='+', help='config files')
-    parser.add_argument('--rounds', type=int, default=0, help='time so many rounds, the configs in turn (default: none)')
+    parser.add_argument(
+        '--rounds', type=int, default=0, help='time so many rounds, the configs in turn (default: none)'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings merged over all of them')
     return parser.parse_args()
 
