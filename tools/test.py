@@ -4,8 +4,6 @@
 import argparse
 import os
 
-from mmengine.config import DictAction
-
 from mmman.engine import launch
 
 
@@ -18,17 +16,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show', action='store_true', help='show every prediction in a window')
     parser.add_argument('--show-dir', help='draw every prediction into this folder (mmdet: in work_dir/timestamp)')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds that a window stays')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings merged over the config: key=value, a list as key="[a,b]" or key=a,b, '
-        'nested as key="[(a,b),(c,d)]" (quoted, without spaces)',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
-    # torch.distributed.launch passes the one or the other spelling, by its version.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    launch.add_common_arguments(parser)
     return parser.parse_args()
 
 

@@ -4,8 +4,6 @@
 import argparse
 import os
 
-from mmengine.config import DictAction
-
 from mmman.engine import launch
 
 
@@ -25,16 +23,7 @@ def parse_args() -> argparse.Namespace:
         const='auto',
         help='go on from this checkpoint or, without one, from the latest in the work dir',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='settings merged over the config: key=value, a list as key="[a,b]" or key=a,b, '
-        'nested as key="[(a,b),(c,d)]" (quoted, without spaces)',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
-    # torch.distributed.launch passes the one or the other spelling, by its version.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    launch.add_common_arguments(parser)
     return parser.parse_args()
 
 

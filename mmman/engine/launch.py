@@ -15,10 +15,11 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from .data_check import check_data
-from .launch_options import OptionError, apply_test_options, apply_train_options
+from .launch_options import OptionError, add_common_arguments, apply_test_options, apply_train_options
 
 __all__ = [
     'OptionError',
+    'add_common_arguments',
     'apply_test_options',
     'apply_train_options',
     'build_runner',

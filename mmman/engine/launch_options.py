@@ -6,12 +6,31 @@ would do.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import logging
 import os.path as osp
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.logging import print_log
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that training and testing share.
+
+    Args:
+        parser: The parser of a script.
+    """
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='settings merged over the config: key=value, a list as key="[a,b]" or key=a,b, '
+        'nested as key="[(a,b),(c,d)]" (quoted, without spaces)',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
+    # torch.distributed.launch passes the one or the other spelling, by its version.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
 class OptionError(ValueError):
