@@ -32,7 +32,9 @@ class DetectionLocalHead(LocalHead):
         num_levels (int, optional): Number of levels from y's stride on. None: one, but the last local head takes all
             coarser ones too (the released code's choice). Defaults to None.
         own_stride (bool): Whether the head also sees the block's own output x at its own stride, added to the upsampled
-            y, where that stride is in the pyramid: the neck uses x at this stride. Defaults to True.
+            y, where that stride is in the pyramid: the neck uses x at this stride. Defaults to False, as released: here
+            it made no difference that stands out from the noise between seeds (docs/en/results.md), and it costs a
+            level.
         other_sizes (str): What objects outside the head's sizes are to it, where sizes run from 4 times its finest to 8
             times its coarsest stride (open towards sizes that no other level of the pyramid takes): ``'match'``,
             objects like all others, as the head's assigner has it (``MaxIoUAssigner`` gives each at least one anchor);
@@ -53,7 +55,7 @@ class DetectionLocalHead(LocalHead):
         is_last: bool,
         channels: int = 256,
         num_levels: int | None = None,
-        own_stride: bool = True,
+        own_stride: bool = False,
         other_sizes: str = 'match',
         train_cfg: dict | None = None,
         init_cfg: dict | None = None,

@@ -58,7 +58,7 @@ def test_anchors_have_the_size_of_their_stride():
 
 
 def test_any_dense_head_with_strides_serves():
-    head = build(8, 16, head=FCOS, train_cfg=None)
+    head = build(8, 16, head=FCOS, train_cfg=None, own_stride=True)
     assert head.head.strides == [8, 16] and head.head.regress_ranges == [(-1, 64), (64, 128)]
     data_samples = tiny_batch()['data_samples']
     for sample in data_samples:
@@ -68,7 +68,7 @@ def test_any_dense_head_with_strides_serves():
 
 
 def test_odd_image_sizes_keep_their_stride():
-    head = build(8, 16)
+    head = build(8, 16, own_stride=True)
     example = BlockOutput(x=torch.rand(1, 8, 75, 125), y=torch.rand(1, 16, 38, 63), inputs=torch.rand(1, 3, 600, 1000))
     assert [tuple(level.shape[-2:]) for level in head.levels(example)] == [(75, 125), (38, 63)]
 
