@@ -37,6 +37,7 @@ class TrainingStep:
         # In this process: the images of the batch are counted, a worker's shared memory would not be.
         cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
         cfg.resume, cfg.load_from = False, None
+        cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}  # the same batch for every config, every time
         runner = Runner.from_cfg(cfg)
         self.batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=runner.seed)))
         self.model = runner.model
