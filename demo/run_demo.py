@@ -157,7 +157,7 @@ def main() -> None:
         'RetinaNet-R18 learns to find blood cells on 205 real photos, from scratch, on the CPU, in four\n'
         f'gradient-isolated blocks (MAN++), for {iters} iterations. It is then tested on 87 other photos,\n'
         'published as a plain checkpoint, and tested again by stock mmdet without mmman.\n'
-        + ('' if args.max_iters else 'The whole takes about six minutes on two cores that nothing else uses.\n'),
+        + ('' if args.max_iters else 'The whole takes about seven minutes on two cores that nothing else uses.\n'),
         flush=True,
     )
     for part in ('train', 'test_stock', 'pictures'):  # of an earlier demo; nothing else in the folder is touched
