@@ -40,3 +40,11 @@ def optim_wrapper_for(model: nn.Module, local: bool = True, optimizer: dict | No
 def train(model: nn.Module, optim_wrapper: OptimWrapper, batches: Iterable[dict]) -> list[dict[str, Tensor]]:
     """Run one training step on every batch; returns the model's log variables of each."""
     return [model.train_step(copy.deepcopy(batch), optim_wrapper) for batch in batches]
+
+
+def assert_same_state(module: nn.Module, expected: nn.Module) -> None:
+    """Assert that two modules have the same state dict: the same keys in the same order, equal to the last bit."""
+    state, expected_state = module.state_dict(), expected.state_dict()
+    assert list(state) == list(expected_state)
+    for key, value in expected_state.items():
+        assert torch.equal(state[key], value), key

@@ -7,7 +7,7 @@ import torch
 from mmengine.optim import OptimWrapper
 
 from mmman.models import LocalStep, find_local_backbone
-from mmman.testing import build_model, tiny_batch, tiny_retinanet
+from mmman.testing import build_model, optim_wrapper_for, tiny_batch, tiny_retinanet, train
 
 FROZEN = dict(frozen_stages=1, norm_eval=True)
 
@@ -72,8 +72,6 @@ def test_ema_weights_get_no_gradient_but_pass_it_on():
 
 def test_training_steps_give_ema_weights_no_gradient_and_no_optimizer_state():
     model = build_model(tiny_retinanet(4))
-    from mmman.testing import optim_wrapper_for, train
-
     optim_wrapper = optim_wrapper_for(model)
     train(model, optim_wrapper, [tiny_batch()])
     ema = {p for name, p in model.named_parameters() if '.ema.' in name}
@@ -85,8 +83,6 @@ def test_training_steps_give_ema_weights_no_gradient_and_no_optimizer_state():
 
 def test_every_trainable_parameter_has_exactly_one_optimizer():
     model = build_model(tiny_retinanet(4))
-    from mmman.testing import optim_wrapper_for
-
     seen = [p for w in optim_wrapper_for(model).values() for group in w.optimizer.param_groups for p in group['params']]
     assert len(seen) == len(set(seen))
     assert set(seen) == {p for p in model.parameters() if p.requires_grad}

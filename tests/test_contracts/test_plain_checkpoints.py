@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from mmman.testing import build_model, optim_wrapper_for, tiny_batch, tiny_retinanet, train
+from mmman.testing import assert_same_state, build_model, optim_wrapper_for, tiny_batch, tiny_retinanet, train
 
 PREFIX = 'backbone.local.'
 
@@ -57,5 +57,4 @@ def test_a_wrapped_model_survives_deepcopy():
     batch = tiny_batch(5)
     logs = [train(m, optim_wrapper_for(m), [batch])[0] for m in (model, copied)]
     assert logs[0] == logs[1]
-    for (key, value), other in zip(model.state_dict().items(), copied.state_dict().values(), strict=True):
-        assert torch.equal(value, other), key
+    assert_same_state(copied, model)

@@ -7,7 +7,16 @@ import torch
 from mmengine.model import MMDistributedDataParallel
 
 from mmman.engine import LocalOptimWrapper
-from mmman.testing import build_model, optim_wrapper_for, run, tiny_batch, tiny_retinanet, tiny_run_cfg, train
+from mmman.testing import (
+    assert_same_state,
+    build_model,
+    optim_wrapper_for,
+    run,
+    tiny_batch,
+    tiny_retinanet,
+    tiny_run_cfg,
+    train,
+)
 
 DATA = Path(__file__).parents[2] / 'demo' / 'data' / 'bccd_coco'
 CLASSES = ('WBC', 'RBC', 'Platelets')
@@ -110,8 +119,7 @@ def test_one_process_of_the_pytorch_launcher_trains_as_none(accumulative_counts,
             train(model, optim_wrapper, batches)
     finally:
         torch.distributed.destroy_process_group()
-    for (key, value), other in zip(models[0].state_dict().items(), models[1].state_dict().values(), strict=True):
-        assert torch.equal(value, other), key
+    assert_same_state(models[1], models[0])
 
 
 def test_sync_bn_is_reverted_on_one_process_and_what_is_run_is_what_was_reverted(tmp_path):
@@ -137,8 +145,7 @@ def test_resumed_training_equals_training_that_never_stopped(tmp_path):
     assert set(expected['optimizer']) == {'block1', 'block2', 'block3', 'block4'}
     resumed = trained(4, tmp_path / 'resumed', resume=True, load_from=str(tmp_path / 'whole' / 'iter_4.pth'))
     assert scalars(resumed, 'loss') == scalars(whole, 'loss')
-    for (key, value), other in zip(resumed.model.state_dict().items(), whole.model.state_dict().values(), strict=True):
-        assert torch.equal(value, other), key
+    assert_same_state(resumed.model, whole.model)
 
 
 def test_the_loss_hook_without_local_learning_says_what_to_write(tmp_path):

@@ -47,6 +47,7 @@ class LocalLossHook(Hook):
                 f'{type(optim_wrapper).__name__}'
                 ": set optim_wrapper = dict(constructor='mmman.LocalOptimWrapperConstructor', ...)"
             )
+        self._backbone = find_local_backbone(getattr(runner.model, 'module', runner.model))
         if not self.grad_norm:
             return
         for i, wrapper in enumerate(optim_wrapper.values(), start=1):
@@ -67,8 +68,7 @@ class LocalLossHook(Hook):
         """
         for name, value in runner.optim_wrapper.local_log_vars.items():
             runner.message_hub.update_scalar(f'train/{name}', value)
-        model = getattr(runner.model, 'module', runner.model)
-        for i, local in enumerate(find_local_backbone(model).local.values(), start=1):
+        for i, local in enumerate(self._backbone.local.values(), start=1):
             if local.auxiliary is not None and local.auxiliary.scale is not None:
                 runner.message_hub.update_scalar(f'train/local{i}.scale', local.auxiliary.scale.detach())
 
