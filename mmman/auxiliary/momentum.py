@@ -1,6 +1,7 @@
 """The momentum auxiliary network of MAN++: an EMA copy of the next block's first layer beside a learnable copy."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseModule, initialize
@@ -35,14 +36,16 @@ class MomentumAuxiliary(BaseModule):
     (``norm_eval``), LB's and EMA's stay as they were copied.
 
     Args:
-        source (nn.Module): First segment of the next block. It is copied, never changed.
+        sources (Sequence[nn.Module]): Segments of the next block, in order. They are copied, never changed.
         momentum (float): m of ``EMA <- m * EMA + (1 - m) * source``, in [0, 1]. Defaults to 0.995, the paper's value.
             (mmengine's ``ExponentialMovingAverage`` calls ``1 - m`` momentum.)
         ema (bool): Whether there is an EMA branch. Defaults to True.
         learnable_bias (bool): Whether there is an LB branch. Defaults to True.
         scale (bool): Whether s balances the two branches; without it y is their sum (MAN), which is also where s = 1
             starts. Needs both branches. Defaults to True where both are there, else False.
-        init (str): How LB and EMA start: ``'copy'``, equal to the source, or ``'random'``, each drawn anew (what the
+        num_layers (int): How many segments of the next block y passes: trainable copies of those after the first follow
+            the two branches (the released ViT code has 2; not in the paper). Defaults to 1.
+        init (str): How the copies start: ``'copy'``, equal to their sources, or ``'random'``, each drawn anew (what the
             released code amounts to). Defaults to ``'copy'``.
 
     Raises:
@@ -51,11 +54,12 @@ class MomentumAuxiliary(BaseModule):
 
     def __init__(
         self,
-        source: nn.Module,
+        sources: Sequence[nn.Module],
         momentum: float = 0.995,
         ema: bool = True,
         learnable_bias: bool = True,
         scale: bool | None = None,
+        num_layers: int = 1,
         init: str = 'copy',
     ) -> None:
         super().__init__()
@@ -63,6 +67,11 @@ class MomentumAuxiliary(BaseModule):
             raise ValueError(f'MomentumAuxiliary.momentum must lie in [0, 1], got {momentum}')
         if init not in INITS:
             raise ValueError(f'MomentumAuxiliary.init must be one of {INITS}, got {init!r}')
+        if not 1 <= num_layers <= len(sources):
+            raise ValueError(
+                f'MomentumAuxiliary.num_layers must lie between 1 and the {len(sources)} segment(s) of the next block, '
+                f'got {num_layers}'
+            )
         if scale is None:
             scale = ema and learnable_bias
         if scale and not (ema and learnable_bias):
@@ -72,61 +81,68 @@ class MomentumAuxiliary(BaseModule):
             )
         self.momentum = momentum
         self.init = init
-        self.learnable_bias = copy.deepcopy(source) if learnable_bias else None
-        self.ema = copy.deepcopy(source).requires_grad_(False) if ema else None
+        self.learnable_bias = copy.deepcopy(sources[0]) if learnable_bias else None
+        self.ema = copy.deepcopy(sources[0]).requires_grad_(False) if ema else None
         self.scale = nn.Parameter(torch.ones(())) if scale else None
+        self.further = nn.ModuleList(copy.deepcopy(source) for source in sources[1:num_layers])
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute y.
 
         Args:
-            x (Tensor): Output of the block, (N, C, H, W), with its graph.
+            x (Tensor): Output of the block with its graph, (N, C, H, W) or (N, L, C).
 
         Returns:
-            Tensor: y, with the shape that the source would give to x.
+            Tensor: y, with the shape that the sources would give to x.
         """
+        y = self._balance(x)
+        for layer in self.further:
+            y = layer(y)
+        return y
+
+    def _balance(self, x: Tensor) -> Tensor:
         if self.scale is not None:
             return self.scale * self.learnable_bias(x) + (2 - self.scale) * self.ema(x)
         branches = [branch(x) for branch in (self.learnable_bias, self.ema) if branch is not None]
         return sum(branches[1:], start=branches[0]) if branches else x
 
-    @torch.no_grad()
-    def start_from(self, source: nn.Module) -> None:
-        """Set LB and EMA to where training starts: the source's weights and buffers, or new random ones."""
-        for branch in (self.learnable_bias, self.ema):
-            if branch is not None:
-                branch.load_state_dict(source.state_dict())
-                if self.init == 'random':
-                    initialize(branch, RANDOM_INIT)
+    def _copies(self) -> dict[str, int]:
+        """Names of the copies, and the number of the segment that each is a copy of."""
+        branches = [name for name in ('learnable_bias', 'ema') if getattr(self, name) is not None]
+        return dict.fromkeys(branches, 0) | {f'further.{i}': i + 1 for i in range(len(self.further))}
 
-    def start_state(self, source_state: dict[str, Tensor]) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def start_from(self, sources: Sequence[nn.Module]) -> None:
+        """Set the copies to where training starts: the sources' weights and buffers, or new random ones."""
+        for name, i in self._copies().items():
+            self.get_submodule(name).load_state_dict(sources[i].state_dict())
+            if self.init == 'random':
+                initialize(self.get_submodule(name), RANDOM_INIT)
+
+    def start_state(self, source_states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """What a checkpoint that knows nothing of this network makes it start from.
 
         Args:
-            source_state (dict[str, Tensor]): State of the source in that checkpoint.
+            source_states (Sequence[dict[str, Tensor]]): States of the sources in that checkpoint.
 
         Returns:
             dict[str, Tensor]: Entries of this network's state dict; empty for ``init='random'``.
         """
         if self.init == 'random':
             return {}
-        branches = dict(learnable_bias=self.learnable_bias, ema=self.ema)
         state = {
-            f'{name}.{key}': value
-            for name, branch in branches.items()
-            if branch is not None
-            for key, value in source_state.items()
+            f'{name}.{key}': value for name, i in self._copies().items() for key, value in source_states[i].items()
         }
         if self.scale is not None:
             state['scale'] = torch.ones_like(self.scale)
         return state
 
     @torch.no_grad()
-    def update(self, source: nn.Module) -> None:
-        """Move EMA's parameters towards the source's by one step (eq. 5). Buffers are left alone.
+    def update(self, sources: Sequence[nn.Module]) -> None:
+        """Move EMA's parameters towards the first source's by one step (eq. 5). Buffers are left alone.
 
         Args:
-            source (nn.Module): First segment of the next block.
+            sources (Sequence[nn.Module]): Segments of the next block.
         """
         if self.ema is not None:
-            torch._foreach_lerp_(list(self.ema.parameters()), list(source.parameters()), 1 - self.momentum)
+            torch._foreach_lerp_(list(self.ema.parameters()), list(sources[0].parameters()), 1 - self.momentum)

@@ -73,6 +73,8 @@ class LocalOptimWrapper(OptimWrapperDict):
             no_sync, model = model.no_sync(), model.module
         backbone = find_local_backbone(model)
         step = LocalStep(update=lambda index, losses: self._update_block(model, index, losses))
+        if getattr(model.data_preprocessor, '_enable_normalize', False):
+            step.mean, step.std = model.data_preprocessor.mean, model.data_preprocessor.std
 
         def take_targets(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
             step.data_samples = kwargs['data_samples'] if 'data_samples' in kwargs else args[1]

@@ -9,7 +9,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
-from mmman.models import LocalBackbone, find_local_backbone
+from mmman.models import LocalBackbone, check_heads, find_local_backbone
 from mmman.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 from .optim_wrapper import LocalOptimWrapper
@@ -56,6 +56,7 @@ class LocalOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         backbone = find_local_backbone(model)
         if len(backbone.blocks) == 1:
             return LocalOptimWrapper(block1=super().__call__(model))
+        check_heads(model, backbone)
         return LocalOptimWrapper(
             **{
                 f'block{i}': self._build(groups)

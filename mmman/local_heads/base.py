@@ -4,6 +4,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
@@ -13,18 +14,52 @@ class BlockOutput:
     """What one block hands to its local head, or the shapes of it.
 
     Args:
-        x (Tensor): Output of the block, (N, C, H, W), with its graph.
-        y (Tensor): Output of the block's auxiliary network, (N, C', H', W'), with its graph.
+        x (Tensor): Output of the block with its graph: a feature map (N, C, H, W), or tokens (N, L, C).
+        y (Tensor): Output of the block's auxiliary network, with its graph; (N, C', H', W') or (N, L, C).
         inputs (Tensor): The image batch the model was given, normalised, (N, 3, H0, W0).
+        mean (Tensor | float): What the model's data preprocessor subtracted from the images, (3, 1, 1).
+        std (Tensor | float): What it divided them by, (3, 1, 1).
     """
 
     x: Tensor
     y: Tensor
     inputs: Tensor
+    mean: Tensor | float = 0.0
+    std: Tensor | float = 1.0
 
     def stride(self, feature: Tensor) -> int:
         """Stride of a feature map with respect to the images, in pixels (rounded: maps may be padded)."""
         return round(self.inputs.shape[-1] / feature.shape[-1])
+
+    @property
+    def images(self) -> Tensor:
+        """The images as they were before normalisation, in [0, 1], (N, 3, H0, W0)."""
+        return ((self.inputs * self.std + self.mean) / 255).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in the network a local head stands.
+
+    Args:
+        index (int): Number of its block, 1 to K-1.
+        num_blocks (int): K.
+        later (tuple[torch.Size, ...]): Output shapes of all segments behind the block, for the example.
+    """
+
+    index: int
+    num_blocks: int
+    later: tuple[torch.Size, ...] = ()
+
+    @property
+    def is_last(self) -> bool:
+        """Whether this is the last local head, of block K-1."""
+        return self.index == self.num_blocks - 1
+
+    @property
+    def depth(self) -> float:
+        """How deep the head stands among the local heads: 0 for the first, 1 for the last (0 where there is one)."""
+        return (self.index - 1) / max(self.num_blocks - 2, 1)
 
 
 class LocalHead(BaseModule):
@@ -33,11 +68,11 @@ class LocalHead(BaseModule):
     Args:
         example (BlockOutput): The outputs of the block for one small image: a head builds its layers for these channels
             and strides, so that no config has to name them.
-        is_last (bool): Whether this is the last local head, of block K-1.
+        position (Position): Where the block stands.
         init_cfg (dict, optional): Initialisation config.
     """
 
-    def __init__(self, example: BlockOutput, is_last: bool, init_cfg: dict | None = None) -> None:
+    def __init__(self, example: BlockOutput, position: Position, init_cfg: dict | None = None) -> None:
         super().__init__(init_cfg=init_cfg)
 
     @abstractmethod
@@ -51,3 +86,19 @@ class LocalHead(BaseModule):
         Returns:
             dict[str, Tensor]: Losses as an mmengine model returns them: those with 'loss' in their name are summed.
         """
+
+
+def weighted(losses: dict[str, Tensor], weight: float, alone: str) -> dict[str, Tensor]:
+    """Weigh the losses that a head returned, for a local head that adds another.
+
+    Args:
+        losses (dict[str, Tensor]): What the head returned, metrics among them.
+        weight (float): Factor of the losses; metrics stay.
+        alone (str): New name of an entry called ``'loss'``, which in logs is the name of the sum.
+
+    Returns:
+        dict[str, Tensor]: The same entries, weighed.
+    """
+    return {
+        alone if name == 'loss' else name: value * weight if 'loss' in name else value for name, value in losses.items()
+    }

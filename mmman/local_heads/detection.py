@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmman.registry import MODELS
 
-from .base import BlockOutput, LocalHead
+from .base import BlockOutput, LocalHead, Position
 
 # Keywords of mmdet's dense heads and prior generators that hold one entry per pyramid level.
 PER_LEVEL = ('strides', 'base_sizes', 'centers', 'regress_ranges')
@@ -41,7 +41,7 @@ class DetectionLocalHead(LocalHead):
             ``'background'``; or ``'ignore'``, regions without a loss. Defaults to ``'match'``.
         train_cfg (dict, optional): ``train_cfg`` of the dense head (assigner, sampler). Defaults to None.
         example (BlockOutput): See :class:`LocalHead`.
-        is_last (bool): See :class:`LocalHead`.
+        position (Position): See :class:`LocalHead`.
         init_cfg (dict, optional): Initialisation config.
 
     Raises:
@@ -52,7 +52,7 @@ class DetectionLocalHead(LocalHead):
         self,
         head: dict,
         example: BlockOutput,
-        is_last: bool,
+        position: Position,
         channels: int = 256,
         num_levels: int | None = None,
         own_stride: bool = False,
@@ -60,7 +60,7 @@ class DetectionLocalHead(LocalHead):
         train_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(example, is_last, init_cfg=init_cfg)
+        super().__init__(example, position, init_cfg=init_cfg)
         if other_sizes not in OTHER_SIZES:
             raise ValueError(f'DetectionLocalHead.other_sizes must be one of {OTHER_SIZES}, got {other_sizes!r}')
         if num_levels is not None and num_levels < 1:
@@ -74,7 +74,7 @@ class DetectionLocalHead(LocalHead):
                 f'{head["type"]} are {pyramid}: give it coarser ones, or end the block earlier'
             )
         if num_levels is None:
-            num_levels = len(reachable) if is_last else 1
+            num_levels = len(reachable) if position.is_last else 1
         strides = reachable[:num_levels]
 
         self.project_y = ConvModule(example.y.shape[1], channels, 1)

@@ -2,37 +2,22 @@
 
 import logging
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from mmman.local_heads import Position
 from mmman.partition import Block, Segment, family_of, make_blocks, merge_frozen
 from mmman.registry import MODELS
 
 from .local_block import LocalBlock
+from .local_step import LocalStep
 
 MAN_PLUS_PLUS = dict(type='mmman.MomentumAuxiliary')
-
-
-@dataclass
-class LocalStep:
-    """One training step as the backbone sees it: what the local losses need, and what becomes of them.
-
-    Args:
-        update (Callable): Given a block's index and its losses, runs their backward and the block's optimizer step;
-            returns whether the block's weights were stepped (not so amid gradient accumulation).
-        data_samples (list): The batch's targets; set when the model is called.
-        done (bool): Whether the backbone has already run in this step.
-    """
-
-    update: Callable[[int, dict[str, Tensor]], bool]
-    data_samples: list[Any] | None = field(default=None)
-    done: bool = False
 
 
 @MODELS.register_module()
@@ -55,6 +40,8 @@ class LocalBackbone(nn.Module):
             one for each. Needed where K > 1.
         auxiliary (dict, optional): Config of the auxiliary networks; None gives the local heads the block's own output
             (the plain host method). Defaults to ``dict(type='mmman.MomentumAuxiliary')``.
+        pretrained (str, optional): What mmseg's segmentors with ``pretrained`` in their config hand to the backbone; it is
+            handed on. Defaults to None.
 
     Raises:
         TypeError: If the backbone belongs to no supported family.
@@ -68,7 +55,8 @@ class LocalBackbone(nn.Module):
         if backbone is None:
             return super().__new__(cls)
         if isinstance(backbone, dict):
-            backbone = MODELS.build(backbone)
+            given = {'pretrained': kwargs['pretrained']} if kwargs.get('pretrained') else {}
+            backbone = MODELS.build({**backbone, **given})
         if isinstance(backbone, LocalBackbone):
             raise TypeError(f'{type(backbone).__name__} already is a LocalBackbone: wrap the plain backbone, once')
         family = family_of(backbone)
@@ -83,6 +71,7 @@ class LocalBackbone(nn.Module):
         partition: dict,
         local_head: dict | list[dict] | None = None,
         auxiliary: dict | None = MAN_PLUS_PLUS,
+        pretrained: str | None = None,
     ) -> None:
         # No super().__init__(): self is the backbone that __new__ was given, and initialised.
         asked = make_blocks(self.family.segments(self), **partition)
@@ -103,11 +92,12 @@ class LocalBackbone(nn.Module):
         self.eval()
         with torch.no_grad():
             inputs = x = self.family.example_input(self)
-            for block, head in zip(self.blocks, heads, strict=False):
-                x = self._run(block, x, {})
-                local[name_of(block)] = LocalBlock(
-                    auxiliary, self._source(block), head, x, inputs, is_last=block.index == len(self.blocks) - 1
-                )
+            outputs = [[x := self.family.run(self, segment, x) for segment in block.segments] for block in self.blocks]
+            for i, head in enumerate(heads):
+                later = tuple(x.shape for outputs_of_block in outputs[i + 1 :] for x in outputs_of_block)
+                position = Position(i + 1, len(self.blocks), later)
+                sources = self._sources(self.blocks[i])
+                local[name_of(self.blocks[i])] = LocalBlock(auxiliary, sources, head, outputs[i][-1], inputs, position)
         self.train(training)
         return local
 
@@ -121,7 +111,7 @@ class LocalBackbone(nn.Module):
 
         Returns:
             Whatever the plain backbone returns: a tuple of feature maps for most. In training those of blocks 1..K-1
-            are detached.
+            (``detached_outputs``) are detached.
 
         Raises:
             RuntimeError: If training is attempted without a bound step, or twice in one.
@@ -151,8 +141,8 @@ class LocalBackbone(nn.Module):
         step, local = self._step, self.local[name_of(block)]
         own: dict[int, Tensor] = {}
         x = self._run(block, x, own)
-        if step.update(block.index, local(x, inputs, step.data_samples)):
-            local.update_auxiliary(self._source(block))
+        if step.update(block.index, local(x, inputs, step)):
+            local.update_auxiliary(self._sources(block))
         features.update({i: feature.detach() for i, feature in own.items()})
         return x.detach()
 
@@ -174,12 +164,22 @@ class LocalBackbone(nn.Module):
 
     # ---------------------------------------------------------------------------------------- blocks and their weights
 
-    def _source(self, block: Block) -> nn.Module:
-        """The first segment of the next block: what the block's auxiliary network copies."""
-        return self.family.module(self, self.blocks[block.index].segments[0])
+    def _sources(self, block: Block) -> list[nn.Module]:
+        """The segments of the next block, whose first ones the block's auxiliary network copies."""
+        return [self.family.module(self, segment) for segment in self.blocks[block.index].segments]
 
     def _trainable(self, segment: Segment) -> bool:
-        return any(p.requires_grad for name in segment.modules for p in self.get_submodule(name).parameters())
+        return any(p.requires_grad for p in self.family.parameters(self, segment))
+
+    @property
+    def detached_outputs(self) -> list[bool]:
+        """Of each feature in the output, whether a block before the last made it: in training it is detached then."""
+        return [
+            block is not self.blocks[-1]
+            for block in self.blocks
+            for segment in block.segments
+            if segment.closes is not None
+        ]
 
     def block_of_parameters(self) -> dict[nn.Parameter, int]:
         """The index of the block that each parameter of blocks 1..K-1 learns in, auxiliaries and local heads included.
@@ -188,9 +188,9 @@ class LocalBackbone(nn.Module):
         """
         owners = {}
         for block in self.blocks[:-1]:
-            modules = [self.get_submodule(name) for segment in block.segments for name in segment.modules]
-            for module in (*modules, self.local[name_of(block)]):
-                owners.update(dict.fromkeys(module.parameters(), block.index))
+            for segment in block.segments:
+                owners.update(dict.fromkeys(self.family.parameters(self, segment), block.index))
+            owners.update(dict.fromkeys(self.local[name_of(block)].parameters(), block.index))
         return owners
 
     def train(self, mode: bool = True) -> 'LocalBackbone':
@@ -208,16 +208,16 @@ class LocalBackbone(nn.Module):
         finally:
             self._modules['local'] = local
         for block in self.blocks[:-1]:
-            local[name_of(block)].start_from(self._source(block))
+            local[name_of(block)].start_from(self._sources(block))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # A plain checkpoint: LB and EMA start as copies of the weights that are being loaded. (While init_weights loads
         # pretrained ones `local` is hidden, and started afterwards.)
         for block in self.blocks[:-1] if 'local' in self._modules else ():
             own = f'{prefix}local.{name_of(block)}.'
-            source = f'{prefix}{self.blocks[block.index].segments[0].name}.'
-            loaded = {k.removeprefix(source): v for k, v in state_dict.items() if k.startswith(source)}
-            if loaded and not any(k.startswith(own) for k in state_dict):
+            sources = [f'{prefix}{segment.name}.' for segment in self.blocks[block.index].segments]
+            loaded = [{k.removeprefix(s): v for k, v in state_dict.items() if k.startswith(s)} for s in sources]
+            if all(loaded) and not any(k.startswith(own) for k in state_dict):
                 start = self.local[name_of(block)].start_state(loaded)
                 state_dict.update({own + key: value for key, value in start.items()})
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,12 +1,14 @@
 """What local learning adds to one block."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmman.local_heads import BlockOutput
+from mmman.local_heads import BlockOutput, Position
 from mmman.registry import MODELS
+
+from .local_step import LocalStep
 
 
 class LocalBlock(BaseModule):
@@ -14,51 +16,58 @@ class LocalBlock(BaseModule):
 
     Args:
         auxiliary (dict, optional): Config of the auxiliary network; None: the local head sees x in the place of y.
-        source (nn.Module): First segment of the next block.
+        sources (Sequence[nn.Module]): Segments of the next block, in order.
         head (dict): Config of the local head.
-        x (Tensor): Example of the block's output, (1, C, H, W).
+        x (Tensor): Example of the block's output, (1, C, H, W) or (1, L, C).
         inputs (Tensor): Example image batch, (1, 3, H0, W0).
-        is_last (bool): Whether this is block K-1.
+        position (Position): Where the block stands.
     """
 
     def __init__(
-        self, auxiliary: dict | None, source: nn.Module, head: dict, x: Tensor, inputs: Tensor, is_last: bool
+        self,
+        auxiliary: dict | None,
+        sources: Sequence[nn.Module],
+        head: dict,
+        x: Tensor,
+        inputs: Tensor,
+        position: Position,
     ) -> None:
         super().__init__()
-        self.auxiliary = MODELS.build(auxiliary, default_args=dict(source=source)) if auxiliary else None
+        self.auxiliary = MODELS.build(auxiliary, default_args=dict(sources=sources)) if auxiliary else None
         self.eval()
-        example = self._output(x, inputs)
-        self.head = MODELS.build(head, default_args=dict(example=example, is_last=is_last))
+        example = BlockOutput(x=x, y=self._y(x), inputs=inputs)
+        self.head = MODELS.build(head, default_args=dict(example=example, position=position))
 
-    def forward(self, x: Tensor, inputs: Tensor, data_samples: list[Any]) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, inputs: Tensor, step: LocalStep) -> dict[str, Tensor]:
         """Compute the local losses.
 
         Args:
-            x (Tensor): The block's output, (N, C, H, W), with its graph.
+            x (Tensor): The block's output with its graph, (N, C, H, W) or (N, L, C).
             inputs (Tensor): The image batch, (N, 3, H0, W0).
-            data_samples (list): The batch's targets.
+            step (LocalStep): The step, with the batch's targets.
 
         Returns:
             dict[str, Tensor]: The local head's losses.
         """
-        return self.head.loss(self._output(x, inputs), data_samples)
+        output = BlockOutput(x=x, y=self._y(x), inputs=inputs, mean=step.mean, std=step.std)
+        return self.head.loss(output, step.data_samples)
 
-    def _output(self, x: Tensor, inputs: Tensor) -> BlockOutput:
-        return BlockOutput(x=x, y=x if self.auxiliary is None else self.auxiliary(x), inputs=inputs)
+    def _y(self, x: Tensor) -> Tensor:
+        return x if self.auxiliary is None else self.auxiliary(x)
 
-    def start_from(self, source: nn.Module) -> None:
-        """Initialise: the auxiliary network from its source, the local head by its own ``init_cfg``."""
+    def start_from(self, sources: Sequence[nn.Module]) -> None:
+        """Initialise: the auxiliary network from its sources, the local head by its own ``init_cfg``."""
         if self.auxiliary is not None:
-            self.auxiliary.start_from(source)
+            self.auxiliary.start_from(sources)
         self.head.init_weights()
 
-    def start_state(self, source_state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Entries of this block's state that follow from the source's state in a plain checkpoint."""
+    def start_state(self, source_states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Entries of this block's state that follow from the sources' states in a plain checkpoint."""
         if self.auxiliary is None:
             return {}
-        return {f'auxiliary.{key}': value for key, value in self.auxiliary.start_state(source_state).items()}
+        return {f'auxiliary.{key}': value for key, value in self.auxiliary.start_state(source_states).items()}
 
-    def update_auxiliary(self, source: nn.Module) -> None:
-        """Let the auxiliary network follow its source by one step."""
+    def update_auxiliary(self, sources: Sequence[nn.Module]) -> None:
+        """Let the auxiliary network follow its sources by one step."""
         if self.auxiliary is not None:
-            self.auxiliary.update(source)
+            self.auxiliary.update(sources)

@@ -11,13 +11,15 @@ class Segment:
     resolves them against itself.
 
     Args:
-        name (str): The segment's name in configs and messages, e.g. ``'stem'`` or ``'layer3.5'``.
+        name (str): The segment's name in configs and messages, e.g. ``'stem'`` or ``'layer3.5'``: the qualified name of
+            the submodule that an auxiliary network would copy, where there is one.
         stage (str): The stage it belongs to, e.g. ``'layer3'``. The stem belongs to the first stage.
-        modules (tuple[str, ...]): Qualified names of the submodules whose parameters it owns.
+        owns (tuple[str, ...]): Qualified names of its submodules and of parameters that belong to no submodule (a class
+            token).
         closes (int, optional): Index in ``out_indices`` of the feature map that is complete after this segment.
     """
 
     name: str
     stage: str
-    modules: tuple[str, ...]
+    owns: tuple[str, ...]
     closes: int | None = None

@@ -54,7 +54,7 @@ class StepAtTheEnd(LocalOptimWrapper):
     def update_params(self, loss):
         loss.backward()
         for block in self.backbone.blocks[:-1]:
-            self.backbone.local[f'block{block.index}'].update_auxiliary(self.backbone._source(block))
+            self.backbone.local[f'block{block.index}'].update_auxiliary(self.backbone._sources(block))
         for wrapper in self.values():
             wrapper.step()
             wrapper.zero_grad()

@@ -14,7 +14,7 @@ from mmman.testing import assert_same_state, build_model, optim_wrapper_for, tin
 def sources(model):
     """Pairs of auxiliary network and the segment it copies."""
     backbone = find_local_backbone(model)
-    return [(backbone.local[f'block{b.index}'].auxiliary, backbone._source(b)) for b in backbone.blocks[:-1]]
+    return [(backbone.local[f'block{b.index}'].auxiliary, backbone._sources(b)[0]) for b in backbone.blocks[:-1]]
 
 
 @pytest.mark.parametrize('backbone', [{}, dict(frozen_stages=1, norm_eval=True)], ids=['plain', 'frozen'])
@@ -132,7 +132,7 @@ def test_buffers_of_ema_are_its_own_statistics():
     before = copy.deepcopy(dict(auxiliary.ema.named_buffers()))
     with torch.no_grad():
         source.bn1.running_mean.add_(5)
-    auxiliary.update(source)
+    auxiliary.update([source])
     for name, buffer in auxiliary.ema.named_buffers():
         assert torch.equal(buffer, before[name])
 
@@ -150,7 +150,7 @@ def test_buffers_of_ema_are_its_own_statistics():
 )
 def test_switches_give_the_rows_of_the_ablation(switches, expected):
     source = torch.nn.Conv2d(4, 4, 3, padding=1)
-    auxiliary = MomentumAuxiliary(source, **switches)
+    auxiliary = MomentumAuxiliary([source], **switches)
     if auxiliary.learnable_bias is not None:
         torch.nn.init.normal_(auxiliary.learnable_bias.weight)
     s = torch.tensor(1.0)
@@ -173,4 +173,4 @@ def test_switches_give_the_rows_of_the_ablation(switches, expected):
 )
 def test_wrong_arguments_are_named(arguments, text):
     with pytest.raises(ValueError, match=text):
-        MomentumAuxiliary(torch.nn.Conv2d(1, 1, 1), **arguments)
+        MomentumAuxiliary([torch.nn.Conv2d(1, 1, 1)], **arguments)

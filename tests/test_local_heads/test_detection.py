@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from mmman.local_heads import BlockOutput, DetectionLocalHead
+from mmman.local_heads import BlockOutput, DetectionLocalHead, Position
 from mmman.testing import tiny_batch, tiny_retinanet
 
 RETINA = tiny_retinanet(4).backbone.local_head
@@ -27,7 +27,8 @@ def output(x_stride, y_stride, size=128, x_channels=8, y_channels=16, batch=1):
 
 def build(x_stride, y_stride, is_last=False, **kwargs):
     arguments = dict(head=RETINA.head, channels=16, train_cfg=RETINA.train_cfg)
-    return DetectionLocalHead(example=output(x_stride, y_stride), is_last=is_last, **{**arguments, **kwargs})
+    position = Position(3 if is_last else 1, 4)
+    return DetectionLocalHead(example=output(x_stride, y_stride), position=position, **{**arguments, **kwargs})
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_running_all_segments_equals_the_backbones_forward(name):
     assert len(got) == len(expected)
     assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
 
-    owned = [p for s in segments for m in s.modules for p in backbone.get_submodule(m).parameters()]
+    owned = [p for segment in segments for p in family.parameters(backbone, segment)]
     assert len(owned) == len(set(owned))
     assert set(owned) == set(backbone.parameters())
 

@@ -4,8 +4,10 @@ from torch import nn
 
 from .base import BackboneFamily
 from .resnet import PoolFreeResNetFamily, ResNetFamily
+from .vgg import VGGFamily
+from .vision_transformer import VisionTransformerFamily
 
-FAMILIES: tuple[type[BackboneFamily], ...] = (ResNetFamily, PoolFreeResNetFamily)
+FAMILIES: tuple[type[BackboneFamily], ...] = (ResNetFamily, PoolFreeResNetFamily, VGGFamily, VisionTransformerFamily)
 
 
 def family_of(backbone: nn.Module) -> BackboneFamily:
@@ -30,4 +32,12 @@ def family_of(backbone: nn.Module) -> BackboneFamily:
     )
 
 
-__all__ = ['FAMILIES', 'BackboneFamily', 'PoolFreeResNetFamily', 'ResNetFamily', 'family_of']
+__all__ = [
+    'FAMILIES',
+    'BackboneFamily',
+    'PoolFreeResNetFamily',
+    'ResNetFamily',
+    'VGGFamily',
+    'VisionTransformerFamily',
+    'family_of',
+]

@@ -1,21 +1,29 @@
 """What a backbone family must tell the partition."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..segments import Segment
+
+STEM = 'stem'
 
 
 class BackboneFamily(ABC):
     """Knows how to take one kind of backbone apart. Stateless: every method is given the backbone."""
 
+    # Qualified names of the forward passes that were read and found to be the family's segments one after the other. A
+    # subclass that brings a forward of its own (DetectoRS, TridentNet, ...) is refused rather than guessed at.
+    FORWARDS: frozenset[str] = frozenset()
+
     @classmethod
-    @abstractmethod
     def supports(cls, backbone: nn.Module) -> bool:
         """Whether running this family's segments in order equals ``backbone.forward``."""
+        forward = type(backbone).forward
+        return f'{forward.__module__}.{forward.__qualname__}' in cls.FORWARDS
 
     @staticmethod
     @abstractmethod
@@ -36,15 +44,7 @@ class BackboneFamily(ABC):
             x (Tensor): The output of the segment before it; the image batch (N, C, H, W) for the first.
 
         Returns:
-            Tensor: The segment's output.
-        """
-
-    @abstractmethod
-    def module(self, backbone: nn.Module, segment: Segment) -> nn.Module:
-        """The segment as one module that can be copied and called: the source of an auxiliary network.
-
-        Raises:
-            ValueError: If this segment is not one module (a stem).
+            Tensor: The segment's output: a feature map (N, C, H, W), or tokens (N, L, C).
         """
 
     @abstractmethod
@@ -53,10 +53,28 @@ class BackboneFamily(ABC):
 
         Args:
             backbone (nn.Module): The backbone.
-            features (Mapping[int, Tensor]): Feature maps by the ``out_indices`` entry they belong to.
+            features (Mapping[int, Tensor]): Outputs of segments by the ``out_indices`` entry that they close.
             x (Tensor): The output of the last segment.
         """
 
-    @abstractmethod
+    def module(self, backbone: nn.Module, segment: Segment) -> nn.Module:
+        """The segment as one module that can be copied and called: the source of an auxiliary network.
+
+        Raises:
+            ValueError: If this segment is not one module (a stem).
+        """
+        if segment.name == STEM:
+            raise ValueError('the stem is the first segment of the first block: no auxiliary network copies it')
+        return backbone.get_submodule(segment.name)
+
+    def parameters(self, backbone: nn.Module, segment: Segment) -> Iterator[nn.Parameter]:
+        """The parameters that a segment owns."""
+        for name in segment.owns:
+            parent, _, attribute = name.rpartition('.')
+            owned = getattr(backbone.get_submodule(parent), attribute)
+            yield from [owned] if isinstance(owned, nn.Parameter) else owned.parameters()
+
     def example_input(self, backbone: nn.Module) -> Tensor:
         """A small image batch of one (1, C, H, W) to infer shapes with, on the backbone's device."""
+        conv = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
+        return torch.zeros(1, conv.in_channels, 128, 128, device=conv.weight.device, dtype=conv.weight.dtype)

@@ -1,0 +1,44 @@
+"""The control that the paper's ablation lacks: as many parameters as MAN++, but no EMA."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.model import initialize
+from torch import nn
+
+from mmman.registry import MODELS
+
+from .momentum import RANDOM_INIT, MomentumAuxiliary
+
+
+@MODELS.register_module()
+class TwoBiasesAuxiliary(MomentumAuxiliary):
+    """MAN++ with a second learnable copy in the place of EMA: ``y = s * LB(x) + (2 - s) * LB'(x)``.
+
+    Both learn from the local loss, and nothing comes from the next block once training has started. What MAN++ gains
+    over it is owed to EMA and not to the size of the auxiliary network. LB' starts at random: two equal copies would
+    receive equal gradients and stay equal.
+
+    Args:
+        sources (Sequence[nn.Module]): Segments of the next block, in order.
+        **kwargs: ``scale``, ``num_layers`` and ``init`` of :class:`MomentumAuxiliary`.
+    """
+
+    def __init__(self, sources: Sequence[nn.Module], **kwargs: Any) -> None:
+        super().__init__(sources, **kwargs)
+        self.ema.requires_grad_(True)
+
+    @torch.no_grad()
+    def start_from(self, sources: Sequence[nn.Module]) -> None:
+        """See :class:`MomentumAuxiliary`."""
+        super().start_from(sources)
+        initialize(self.ema, RANDOM_INIT)
+
+    def start_state(self, source_states: Sequence[dict]) -> dict:
+        """See :class:`MomentumAuxiliary`."""
+        state = super().start_state(source_states)
+        return {key: value for key, value in state.items() if not key.startswith('ema.')}
+
+    def update(self, sources: Sequence[nn.Module]) -> None:
+        """Nothing follows the next block."""

@@ -1,0 +1,85 @@
+"""The local head of AugLocal (Ma et al., 2024): a few fresh layers shaped like those that follow the block."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, conv1x1
+
+from mmman.registry import MODELS
+
+from .base import BlockOutput, LocalHead, Position
+
+
+@MODELS.register_module()
+class AugLocalHead(LocalHead):
+    """Picks layers evenly from those behind the block, builds fresh residual units of their widths, and a classifier.
+
+    The first block gets ``depth`` units; towards the output they become fewer, linearly, down to half ("pyramid
+    depth"). In the paper the last ``depth`` + 1 layers form one block with the output: end the partition there.
+
+    Args:
+        head (dict): Config of the classifier, a head of mmpretrain; ``in_channels`` is filled in.
+        depth (int): d, units of the first local head.
+        decay (float): c, by which share the depth has shrunk at the last local head. Defaults to 0.5.
+        example (BlockOutput): See :class:`LocalHead`.
+        position (Position): See :class:`LocalHead`.
+        init_cfg (dict, optional): Initialisation config.
+
+    Raises:
+        ValueError: If ``depth`` is not positive, or y are tokens.
+    """
+
+    def __init__(
+        self,
+        head: dict,
+        depth: int,
+        example: BlockOutput,
+        position: Position,
+        decay: float = 0.5,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(example, position, init_cfg=init_cfg)
+        if depth < 1:
+            raise ValueError(f'AugLocalHead.depth must be at least 1, got {depth}')
+        if example.y.ndim != 4:
+            raise ValueError(f'AugLocalHead grows convolutions on maps, but y has shape {tuple(example.y.shape)}')
+        q = decay * position.depth
+        units = max(1, round(depth * (1 - q) + q))
+        channels = example.y.shape[1]
+        layers: list[nn.Module] = []
+        for shape in pick(position.later, units):
+            width = shape[1]
+            layers.append(residual_unit(channels, width, stride=2 if width > channels else 1))
+            channels = width
+        # One unit alone: the classifier is given normalised features.
+        norm = [nn.BatchNorm1d(channels)] if units == 1 else []
+        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), *norm)
+        self.head = MODELS.build({**head, 'in_channels': channels})
+
+    def loss(self, output: BlockOutput, data_samples: list[Any]) -> dict[str, Tensor]:
+        """Compute the classifier's loss; see :meth:`LocalHead.loss`.
+
+        Args:
+            output (BlockOutput): What the block and its auxiliary made of the batch.
+            data_samples (list[DataSample]): The labels.
+
+        Returns:
+            dict[str, Tensor]: The classifier's losses.
+        """
+        return self.head.loss((self.layers(output.y),), data_samples)
+
+
+def pick(later: tuple[torch.Size, ...], count: int) -> list[torch.Size]:
+    """``count`` of the layers behind a block, evenly spaced and the last one among them; all if there are fewer."""
+    if count >= len(later):
+        return list(later)
+    return [later[round(len(later) / count * i) - 1] for i in range(1, count + 1)]
+
+
+def residual_unit(in_channels: int, channels: int, stride: int) -> BasicBlock:
+    """A residual unit of two 3x3 convolutions, with a projection where its shape changes."""
+    downsample = None
+    if stride != 1 or in_channels != channels:
+        downsample = nn.Sequential(conv1x1(in_channels, channels, stride), nn.BatchNorm2d(channels))
+    return BasicBlock(in_channels, channels, stride, downsample)

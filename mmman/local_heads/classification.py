@@ -1,0 +1,94 @@
+"""The classification local head: any head of mmpretrain on a few layers grown from one block's output."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmcv.cnn import ConvModule
+from torch import Tensor, nn
+
+from mmman.registry import MODELS
+
+from .base import BlockOutput, LocalHead, Position
+
+
+@MODELS.register_module()
+class ClassificationLocalHead(LocalHead):
+    """A head of mmpretrain (``LinearClsHead``, ...) as the local head of one block.
+
+    y is pooled, convolved, averaged over its positions and passed through hidden layers, each step where asked for. Of
+    tokens (N, L, C) it takes the class token after a layer norm. With no step in between, this is plain greedy
+    learning: the average of y, and a linear classifier.
+
+    Args:
+        head (dict): Config of the head, which takes a vector for each image; ``in_channels`` is filled in.
+        pool (int, optional): Side of the map that y is average-pooled to before the convolutions. Defaults to None.
+        convs (Sequence[tuple]): Channels, kernel size and stride of each convolution; norm and ReLU follow. Defaults to
+            none.
+        hidden (Sequence[int]): Width of each hidden layer; ReLU follows. Defaults to none.
+        hidden_norm (bool): Whether the hidden layers are normalised before their ReLU. Defaults to False.
+        example (BlockOutput): See :class:`LocalHead`.
+        position (Position): See :class:`LocalHead`.
+        init_cfg (dict, optional): Initialisation config.
+
+    Raises:
+        ValueError: If there are convolutions for tokens.
+    """
+
+    def __init__(
+        self,
+        head: dict,
+        example: BlockOutput,
+        position: Position,
+        pool: int | None = None,
+        convs: Sequence[tuple[int, int, int]] = (),
+        hidden: Sequence[int] = (),
+        hidden_norm: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(example, position, init_cfg=init_cfg)
+        if example.y.ndim == 3:
+            if convs or pool:
+                raise ValueError(
+                    f'{type(self).__name__} convolves maps, but y are tokens of shape {tuple(example.y.shape)}: leave '
+                    'pool and convs out'
+                )
+            channels = example.y.shape[2]
+            self.to_vector = nn.Sequential(nn.LayerNorm(channels), ClassToken())
+        else:
+            channels = example.y.shape[1]
+            layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(pool)] if pool else []
+            for width, kernel_size, stride in convs:
+                norm_cfg = dict(type='BN')
+                layers.append(
+                    ConvModule(channels, width, kernel_size, stride, padding=kernel_size // 2, norm_cfg=norm_cfg)
+                )
+                channels = width
+            self.to_vector = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.hidden = nn.Sequential()
+        for width in hidden:
+            self.hidden.append(nn.Linear(channels, width))
+            if hidden_norm:
+                self.hidden.append(nn.BatchNorm1d(width))
+            self.hidden.append(nn.ReLU(inplace=True))
+            channels = width
+        self.head = MODELS.build({**head, 'in_channels': channels})
+
+    def loss(self, output: BlockOutput, data_samples: list[Any]) -> dict[str, Tensor]:
+        """Compute the head's losses; see :meth:`LocalHead.loss`.
+
+        Args:
+            output (BlockOutput): What the block and its auxiliary made of the batch.
+            data_samples (list[DataSample]): The labels.
+
+        Returns:
+            dict[str, Tensor]: The head's losses, ``loss`` for most.
+        """
+        return self.head.loss((self.hidden(self.to_vector(output.y)),), data_samples)
+
+
+class ClassToken(nn.Module):
+    """The first of the tokens."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(N, L, C) to (N, C)."""
+        return tokens[:, 0]

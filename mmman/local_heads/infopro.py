@@ -1,0 +1,78 @@
+"""The local head of InfoPro (Wang et al., 2021): a task head beside a decoder that has to reconstruct the image."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmman.registry import MODELS
+
+from .base import BlockOutput, LocalHead, Position, weighted
+from .decoder import ImageDecoder
+
+
+@MODELS.register_module()
+class InfoProLocalHead(LocalHead):
+    """``loss = w_r * reconstruction + w_t * task``, both from y.
+
+    The reconstruction loss is the binary cross-entropy of every pixel against the image before normalisation, in
+    [0, 1]. The task is any other local head: a classifier ("InfoPro softmax"), one with ``ContrastiveHead`` ("InfoPro
+    contrast"), a segmentation or a detection head. The weights go linearly from the first local head to the last by the
+    number of the block.
+
+    Args:
+        task (dict): Config of the local head that learns the task.
+        decoder (dict): Arguments of :class:`ImageDecoder`.
+        reconstruction_weight (float | Sequence[float]): w_r, or those of the first and the last local head.
+        task_weight (float | Sequence[float]): w_t, or those of the first and the last local head.
+        example (BlockOutput): See :class:`LocalHead`.
+        position (Position): See :class:`LocalHead`.
+        init_cfg (dict, optional): Initialisation config.
+
+    Raises:
+        ValueError: If both weights are 0 for this block, which would learn nothing.
+    """
+
+    def __init__(
+        self,
+        task: dict,
+        decoder: dict,
+        reconstruction_weight: float | Sequence[float],
+        task_weight: float | Sequence[float],
+        example: BlockOutput,
+        position: Position,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(example, position, init_cfg=init_cfg)
+        self.reconstruction_weight = _between(reconstruction_weight, position.depth)
+        self.task_weight = _between(task_weight, position.depth)
+        if self.reconstruction_weight == self.task_weight == 0:
+            raise ValueError(
+                f'InfoProLocalHead: reconstruction_weight={reconstruction_weight} and task_weight={task_weight} leave '
+                f'block {position.index} of {position.num_blocks} without a loss: let one of them end above 0'
+            )
+        self.decoder = ImageDecoder(example.y.shape[1], **decoder)
+        self.task = MODELS.build(task, default_args=dict(example=example, position=position))
+
+    def loss(self, output: BlockOutput, data_samples: list[Any]) -> dict[str, Tensor]:
+        """Compute both losses, weighted; see :meth:`LocalHead.loss`.
+
+        Args:
+            output (BlockOutput): What the block and its auxiliary made of the batch.
+            data_samples (list): What the task head takes.
+
+        Returns:
+            dict[str, Tensor]: ``loss_reconstruction`` and the task head's own (``loss_task`` where it has one alone).
+        """
+        images = output.images
+        decoded = self.decoder(output.y, images.shape[-2:])
+        losses = weighted(self.task.loss(output, data_samples), self.task_weight, alone='loss_task')
+        # With logits, which is what a sigmoid and then the cross-entropy would be, but stays finite in half precision.
+        losses['loss_reconstruction'] = self.reconstruction_weight * F.binary_cross_entropy_with_logits(decoded, images)
+        return losses
+
+
+def _between(weight: float | Sequence[float], depth: float) -> float:
+    first, last = weight if isinstance(weight, Sequence) else (weight, weight)
+    return first + (last - first) * depth
