@@ -3,11 +3,13 @@
 import argparse
 import copy
 import functools
+import itertools
 import json
 import re
 import shlex
 from pathlib import Path
 
+import mmseg
 import pytest
 import yaml
 from mmengine.config import Config, ConfigDict, DictAction
@@ -18,18 +20,18 @@ from torch import nn
 from mmman.models import LocalBackbone
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = {
-    path.relative_to(ROOT / 'configs').as_posix(): path
-    for path in sorted((ROOT / 'configs').rglob('*.py'))
-    if '_base_' not in path.parts
-}
+# Those in folders have tests of their own.
+CONFIGS = {path.name: path for path in sorted((ROOT / 'configs').glob('*.py'))}
 LOCAL = [name for name in CONFIGS if 'manpp' in name]
 COCO = [name for name in CONFIGS if name.endswith('_coco.py')]
+CITYSCAPES = [name for name in CONFIGS if name.endswith('_cityscapes.py')]
+MMSEG = Path(mmseg.__file__).parent / '.mim' / 'configs'
 
 
 @pytest.fixture(autouse=True)
 def default_data_root(monkeypatch):
-    monkeypatch.delenv('MMMAN_COCO_ROOT', raising=False)
+    for variable in ('MMMAN_COCO_ROOT', 'MMMAN_CITYSCAPES_ROOT'):
+        monkeypatch.delenv(variable, raising=False)
 
 
 @functools.cache
@@ -71,6 +73,11 @@ def without_init(value):
     return value
 
 
+def blocks_asked(cfg: Config) -> int:
+    partition = cfg.model.backbone.partition
+    return partition.num_blocks if partition.get('ends') is None else len(partition.ends) + 1
+
+
 def twin_of(name: str) -> str:
     """The twin that the header of a config names."""
     header = re.match(r'(?:#.*\n)+', CONFIGS[name].read_text())
@@ -90,13 +97,7 @@ def plain(value):
 def test_config_builds(name):
     blocks, shapes = built(name)
     assert shapes
-    ends = load(name).model.backbone.get('partition', {}).get('ends')
-    if name not in LOCAL:
-        assert blocks == 1
-    elif ends is None:
-        assert blocks == load(name).model.backbone.partition.num_blocks
-    else:
-        assert blocks == len(ends) + 1
+    assert blocks == (blocks_asked(load(name)) if name in LOCAL else 1)
 
 
 @pytest.mark.parametrize('name', LOCAL)
@@ -137,9 +138,24 @@ def test_data_root_is_the_environment_variable(name, monkeypatch):
     assert 'data/coco' not in str(cfg.to_dict())
 
 
-@pytest.mark.parametrize('name', COCO)
+@pytest.mark.parametrize('name', CITYSCAPES)
+def test_cityscapes_root_is_the_environment_variable(name, monkeypatch):
+    slash = '/' if 'manpp' in name else ''
+    monkeypatch.setenv('MMMAN_CITYSCAPES_ROOT', f'/somewhere/cityscapes{slash}')
+    cfg = Config.fromfile(CONFIGS[name])
+    assert cfg.data_root == f'/somewhere/cityscapes{slash}'
+    for part in ('train', 'val', 'test'):
+        assert cfg[f'{part}_dataloader'].dataset.data_root == cfg.data_root
+    assert 'data/cityscapes' not in str(cfg.to_dict())
+
+
+def test_every_config_has_a_known_data_set():
+    assert sorted(COCO + CITYSCAPES) == sorted(CONFIGS)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
 def test_data_root_has_the_usual_default(name):
-    assert load(name).data_root == 'data/coco/'
+    assert load(name).data_root == ('data/coco/' if name in COCO else 'data/cityscapes/')
 
 
 def test_released_recipe():
@@ -157,6 +173,47 @@ def test_released_recipe():
     assert backbone.zero_init_residual and backbone.init_cfg[0]['type'] == 'Kaiming'
 
 
+@pytest.mark.parametrize('depth', [50, 101])
+@pytest.mark.parametrize('net', ['deeplabv3', 'deeplabv3plus'])
+def test_deeplab_is_mmseg_s_own(net, depth):
+    ours = load(f'{net}_r{depth}_e2e_cityscapes.py')
+    stock = Config.fromfile(MMSEG / net / f'{net}_r{depth}-d8_4xb2-40k_cityscapes-512x1024.py')
+    weights = stock.model.pop('pretrained')
+    for key in ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'tta_model', 'tta_pipeline', 'env_cfg'):
+        assert ours[key] == stock[key]
+    for part in ('train', 'val', 'test'):
+        assert ours[f'{part}_dataloader'] == stock[f'{part}_dataloader']
+    assert ours.val_evaluator == ours.test_evaluator == stock.val_evaluator
+    pretrained = load(f'{net}_r{depth}_e2e_pretrained_cityscapes.py').model.backbone.init_cfg
+    assert pretrained == dict(type='Pretrained', checkpoint=weights)
+
+
+@pytest.mark.parametrize(
+    ('name', 'units'),
+    [
+        ('deeplabv3_r50_manpp_cityscapes.py', [1 + 3 + 4 + 3, 3 + 3]),
+        ('deeplabv3_r101_infopro_manpp_cityscapes.py', [1 + 3 + 4 + 13, 10 + 3]),
+        ('deeplabv3_r50_manpp_k4_cityscapes.py', [1 + 3, 4, 6, 3]),
+    ],
+)
+def test_segmentation_split(name, units):
+    """With two blocks stage 3, on which the FCN auxiliary head sits, ends in the last one; with four it does not."""
+    cfg = load(name)
+    assert cfg.model.auxiliary_head.in_index == 2
+    assert [len(block.segments) for block in build(cfg).backbone.blocks] == units
+
+
+def test_segmentation_paper_recipe():
+    cfg = load('deeplabv3_r50_infopro_manpp_paper_cityscapes.py')
+    assert cfg.optim_wrapper.optimizer == dict(type='SGD', lr=0.8, momentum=0.9, weight_decay=5e-4)
+    assert cfg.auto_scale_lr.base_batch_size == 8 * cfg.train_dataloader.batch_size == 128
+    assert cfg.train_cfg.max_iters == cfg.param_scheduler[0].end == 4000
+    pipeline = load('deeplabv3_r50_e2e_cityscapes.py').train_dataloader.dataset.pipeline
+    pipeline[3].crop_size = (768, 768)
+    assert cfg.train_dataloader.dataset.pipeline == pipeline
+    assert cfg.model.data_preprocessor.size == (768, 768)
+
+
 def test_images_without_boxes_are_trained_on(tmp_path):
     (tmp_path / 'annotations').mkdir()
     images = [dict(id=i, file_name=f'{i}.jpg', width=64, height=64) for i in (1, 2)]
@@ -169,23 +226,36 @@ def test_images_without_boxes_are_trained_on(tmp_path):
     assert [len(dataset.get_data_info(i)['instances']) for i in range(len(dataset))] == [1, 0]
 
 
-def readme_options() -> list[str]:
-    """The `--cfg-options` of the README's table of variants."""
-    section = re.search(r'## Variants in one line\n(.*?)\n## ', (ROOT / 'configs/README.md').read_text(), re.DOTALL)
-    return re.findall(r'`(model\.[^`]+=[^`]+)`', section.group(1))
+def readme_options(heading: str) -> list[str]:
+    """The `--cfg-options` of one of the README's tables of variants."""
+    readme = (ROOT / 'configs/README.md').read_text()
+    section = re.search(rf'\n{heading}\n(.*?)(?:\n##|\Z)', readme, re.DOTALL)
+    options = re.findall(r'`(model\.[^`]+=[^`]+)`', section.group(1))
+    assert options
+    return options
 
 
-@pytest.mark.parametrize('options', readme_options())
-def test_readme_variants_build(options):
+def assert_builds_with(name: str, options: str) -> None:
+    """The options change the model of a config, and it builds with as many blocks as it then asks for."""
     parser = argparse.ArgumentParser()
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     changes = parser.parse_args(['--cfg-options', *shlex.split(options)]).cfg_options
-    cfg = load('retinanet_r18_manpp_coco.py')
+    cfg = load(name)
     before = plain(cfg.model.to_dict())
     cfg.merge_from_dict(changes)
     assert plain(cfg.model.to_dict()) != before
-    model = build(cfg)
-    assert len(model.backbone.blocks) == cfg.model.backbone.partition.num_blocks
+    assert len(build(cfg).backbone.blocks) == blocks_asked(cfg)
+
+
+@pytest.mark.parametrize('options', readme_options('## Variants in one line'))
+def test_readme_variants_build(options):
+    assert_builds_with('retinanet_r18_manpp_coco.py', options)
+
+
+@pytest.mark.parametrize('options', readme_options('### Segmentation variants in one line'))
+def test_readme_segmentation_variants_build(options):
+    infopro = 'reconstruction' in options or 'local_head.task' in options
+    assert_builds_with(f'deeplabv3_r50_{"infopro_" if infopro else ""}manpp_cityscapes.py', options)
 
 
 def test_readme_recipe_for_your_own_config(tmp_path):
@@ -198,15 +268,20 @@ def test_readme_recipe_for_your_own_config(tmp_path):
 
 
 def test_metafile_and_readme_list_every_config():
-    (metafile,) = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
-    index = yaml.safe_load((ROOT / metafile).read_text())
-    assert sorted(m['Config'] for m in index['Models']) == sorted(f'configs/{name}' for name in CONFIGS)
+    index = dict(Collections=[], Models=[])
+    for metafile in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']:
+        for key, entries in yaml.safe_load((ROOT / metafile).read_text()).items():
+            index[key] += entries
     assert all(m['Name'] == Path(m['Config']).stem for m in index['Models'])
     collections = {c['Name'] for c in index['Collections']}
     assert all(m['In Collection'] in collections for m in index['Models'])
+    here = [m['Config'] for m in index['Models'] if Path(m['Config']).parent.name == 'configs']
+    assert sorted(here) == sorted(f'configs/{name}' for name in CONFIGS)
     readme = (ROOT / 'configs/README.md').read_text()
-    listed = set()
-    for entry in re.findall(r'`([^`]+\.py)`', readme):
-        depths = re.search(r'\{(.*?)\}', entry)
-        listed |= {entry.replace(depths.group(), d) for d in depths.group(1).split(',')} if depths else {entry}
-    assert set(CONFIGS) <= listed
+    assert set(CONFIGS) <= {name for entry in re.findall(r'`([^`]+\.py)`', readme) for name in spelled_out(entry)}
+
+
+def spelled_out(entry: str) -> list[str]:
+    """Every name that an entry with alternatives in braces stands for."""
+    parts = [part.split(',') for part in re.split(r'[{}]', entry)]
+    return [''.join(choice) for choice in itertools.product(*parts)]

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-# These fetch what is missing by themselves.
+# These fetch what is missing by themselves, as those do whose config says `download=True`.
 DOWNLOADING = ('CIFAR10', 'CIFAR100', 'MNIST', 'FashionMNIST')
 
 
@@ -70,7 +70,7 @@ def _dataset_paths(dataset: Any) -> Iterator[DataPath]:
     kind = dataset.get('type', '')
     kind = kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
     backend = (dataset.get('backend_args') or {}).get('backend', 'local')
-    if kind in DOWNLOADING or backend not in ('local', 'LocalBackend'):
+    if kind in DOWNLOADING or dataset.get('download') or backend not in ('local', 'LocalBackend'):
         return
     root = dataset.get('data_root') or ''
     prefix = dataset.get('data_prefix') or ''

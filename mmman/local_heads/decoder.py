@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 UPSAMPLING = ('first', 'stepwise')
+BATCH_NORM = dict(type='BN')
 
 
 class ImageDecoder(BaseModule):
@@ -19,19 +20,24 @@ class ImageDecoder(BaseModule):
         project (int, optional): Channels of a 1x1 convolution that comes first, with norm and ReLU. Defaults to None.
         upsampling (str): ``'first'``, to the image's size before all 3x3 convolutions (small images);
             ``'stepwise'``, by a factor of 2 before each, so that the last one works at the image's size.
+        norm_cfg (dict): Config of the norm layers. Defaults to ``dict(type='BN')``.
 
     Raises:
         ValueError: If ``upsampling`` is neither.
     """
 
     def __init__(
-        self, in_channels: int, channels: Sequence[int], project: int | None = None, upsampling: str = 'stepwise'
+        self,
+        in_channels: int,
+        channels: Sequence[int],
+        project: int | None = None,
+        upsampling: str = 'stepwise',
+        norm_cfg: dict = BATCH_NORM,
     ) -> None:
         super().__init__()
         if upsampling not in UPSAMPLING:
             raise ValueError(f'ImageDecoder.upsampling must be one of {UPSAMPLING}, got {upsampling!r}')
         self.upsampling = upsampling
-        norm_cfg = dict(type='BN')
         self.project = ConvModule(in_channels, project, 1, norm_cfg=norm_cfg) if project else nn.Identity()
         widths = [project or in_channels, *channels]
         self.convs = nn.ModuleList(

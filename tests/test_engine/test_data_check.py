@@ -112,6 +112,7 @@ def test_a_dataset_that_names_nothing_in_its_root_needs_the_root(read, tmp_path)
         "dict(type='CocoDataset', data_root='s3://bucket/coco/', ann_file='a.json')",
         "dict(type='CocoDataset', data_root='coco', ann_file='a.json', backend_args=dict(backend='petrel'))",
         "dict(type='CIFAR10', data_root='data/cifar10')",
+        "dict(type='SVHN', data_root='data/svhn', download=True)",
     ],
 )
 def test_data_that_are_elsewhere_or_fetched_are_not_looked_for(read, dataset):

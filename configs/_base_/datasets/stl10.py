@@ -1,0 +1,28 @@
+# STL-10, the 5,000 labelled images, augmented as in the released code. The folder is the environment variable
+# MMMAN_STL10_ROOT, else data/stl10/; torchvision downloads what is missing.
+data_root = '{{$MMMAN_STL10_ROOT:data/stl10/}}'
+data_preprocessor = dict(num_classes=10, mean=3 * [127.5], std=3 * [127.5], to_rgb=False)  # read as RGB
+dataset = dict(type='STL10', data_root=data_root, download=True)
+train_dataloader = dict(
+    batch_size=128,
+    num_workers=4,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        **dataset,
+        split='train',
+        pipeline=[
+            dict(type='RandomCrop', crop_size=96, padding=4),
+            dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+            dict(type='PackInputs'),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=128,
+    num_workers=4,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(**dataset, split='test', test_mode=True, pipeline=[dict(type='PackInputs')]),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type='Accuracy', topk=1)
+test_evaluator = val_evaluator
