@@ -1,7 +1,6 @@
 """The control that the paper's ablation lacks: as many parameters as MAN++, but no EMA."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from mmengine.model import initialize
@@ -22,12 +21,23 @@ class TwoBiasesAuxiliary(MomentumAuxiliary):
 
     Args:
         sources (Sequence[nn.Module]): Segments of the next block, in order.
-        **kwargs: ``scale``, ``num_layers`` and ``init`` of :class:`MomentumAuxiliary`.
+        momentum (float): Not used; it is taken so that a config can put this type in the place of the other.
+        scale (bool): Whether s balances the two. Defaults to True.
+        num_layers (int): See :class:`MomentumAuxiliary`.
+        init (str): How LB starts; see :class:`MomentumAuxiliary`.
     """
 
-    def __init__(self, sources: Sequence[nn.Module], **kwargs: Any) -> None:
-        super().__init__(sources, **kwargs)
+    def __init__(
+        self,
+        sources: Sequence[nn.Module],
+        momentum: float = 0.995,
+        scale: bool = True,
+        num_layers: int = 1,
+        init: str = 'copy',
+    ) -> None:
+        super().__init__(sources, momentum, scale=scale, num_layers=num_layers, init=init)
         self.ema.requires_grad_(True)
+        initialize(self.ema, RANDOM_INIT)
 
     @torch.no_grad()
     def start_from(self, sources: Sequence[nn.Module]) -> None:

@@ -8,7 +8,7 @@ from torchvision.models.resnet import BasicBlock, conv1x1
 
 from mmman.registry import MODELS
 
-from .base import BlockOutput, LocalHead, Position
+from .base import BlockOutput, LocalHead, Position, require_map
 
 
 @MODELS.register_module()
@@ -42,13 +42,12 @@ class AugLocalHead(LocalHead):
         super().__init__(example, position, init_cfg=init_cfg)
         if depth < 1:
             raise ValueError(f'AugLocalHead.depth must be at least 1, got {depth}')
-        if example.y.ndim != 4:
-            raise ValueError(f'AugLocalHead grows convolutions on maps, but y has shape {tuple(example.y.shape)}')
+        require_map(self, example)
         q = decay * position.depth
         units = max(1, round(depth * (1 - q) + q))
         channels = example.y.shape[1]
         layers: list[nn.Module] = []
-        for shape in pick(position.later, units):
+        for shape in pick(position, units):
             width = shape[1]
             layers.append(residual_unit(channels, width, stride=2 if width > channels else 1))
             channels = width
@@ -70,11 +69,13 @@ class AugLocalHead(LocalHead):
         return self.head.loss((self.layers(output.y),), data_samples)
 
 
-def pick(later: tuple[torch.Size, ...], count: int) -> list[torch.Size]:
+def pick(position: Position, count: int) -> list[torch.Size]:
     """``count`` of the layers behind a block, evenly spaced and the last one among them; all if there are fewer."""
+    layer, later = position.layer, position.later
     if count >= len(later):
         return list(later)
-    return [later[round(len(later) / count * i) - 1] for i in range(1, count + 1)]
+    # Rounded as numbers of layers, as the original does: halves go to the even layer.
+    return [later[round(layer + len(later) / count * i) - layer - 1] for i in range(1, count + 1)]
 
 
 def residual_unit(in_channels: int, channels: int, stride: int) -> BasicBlock:

@@ -44,11 +44,13 @@ class Position:
     Args:
         index (int): Number of its block, 1 to K-1.
         num_blocks (int): K.
-        later (tuple[torch.Size, ...]): Output shapes of all segments behind the block, for the example.
+        layer (int): Number of the block's last segment in the backbone, from 0.
+        later (tuple[torch.Size, ...]): Output shapes of all segments behind it, for the example.
     """
 
     index: int
     num_blocks: int
+    layer: int = 0
     later: tuple[torch.Size, ...] = ()
 
     @property
@@ -88,17 +90,36 @@ class LocalHead(BaseModule):
         """
 
 
-def weighted(losses: dict[str, Tensor], weight: float, alone: str) -> dict[str, Tensor]:
+Loss = Tensor | list[Tensor]  # mmdet's heads give one for each level
+
+
+def weighted(losses: dict[str, Loss], weight: float, alone: str) -> dict[str, Loss]:
     """Weigh the losses that a head returned, for a local head that adds another.
 
     Args:
-        losses (dict[str, Tensor]): What the head returned, metrics among them.
+        losses (dict[str, Tensor | list[Tensor]]): What the head returned, metrics among them.
         weight (float): Factor of the losses; metrics stay.
         alone (str): New name of an entry called ``'loss'``, which in logs is the name of the sum.
 
     Returns:
-        dict[str, Tensor]: The same entries, weighed.
+        dict[str, Tensor | list[Tensor]]: The same entries, weighed.
     """
-    return {
-        alone if name == 'loss' else name: value * weight if 'loss' in name else value for name, value in losses.items()
-    }
+    weighed = {}
+    for name, value in losses.items():
+        if 'loss' in name:
+            value = [part * weight for part in value] if isinstance(value, (list, tuple)) else value * weight
+        weighed[alone if name == 'loss' else name] = value
+    return weighed
+
+
+def require_map(head: LocalHead, example: BlockOutput) -> None:
+    """Refuse tokens, for a head that convolves.
+
+    Raises:
+        ValueError: If y is no feature map.
+    """
+    if example.y.ndim != 4:
+        raise ValueError(
+            f'{type(head).__name__} needs feature maps (N, C, H, W), but y are tokens of shape '
+            f'{tuple(example.y.shape)}: take ClassificationLocalHead, without pool and convs'
+        )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmman.registry import MODELS
 
-from .base import BlockOutput, LocalHead, Position
+from .base import BlockOutput, LocalHead, Position, require_map
 
 
 @MODELS.register_module()
@@ -48,10 +48,7 @@ class ClassificationLocalHead(LocalHead):
         super().__init__(example, position, init_cfg=init_cfg)
         if example.y.ndim == 3:
             if convs or pool:
-                raise ValueError(
-                    f'{type(self).__name__} convolves maps, but y are tokens of shape {tuple(example.y.shape)}: leave '
-                    'pool and convs out'
-                )
+                require_map(self, example)
             channels = example.y.shape[2]
             self.to_vector = nn.Sequential(nn.LayerNorm(channels), ClassToken())
         else:

@@ -59,5 +59,5 @@ class ImageDecoder(BaseModule):
         for steps_left, conv in zip(reversed(range(len(self.convs))), self.convs, strict=True):
             shrink = 2**steps_left if self.upsampling == 'stepwise' else 1
             target = [max(1, side // shrink) for side in size]
-            x = conv(F.interpolate(x, size=target, mode='bilinear', align_corners=False))
+            x = conv(F.interpolate(x, size=target, mode='bilinear', align_corners=True))
         return x

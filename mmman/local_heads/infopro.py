@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmman.registry import MODELS
 
-from .base import BlockOutput, LocalHead, Position, weighted
+from .base import BlockOutput, LocalHead, Position, require_map, weighted
 from .decoder import ImageDecoder
 
 
@@ -17,9 +17,9 @@ class InfoProLocalHead(LocalHead):
     """``loss = w_r * reconstruction + w_t * task``, both from y.
 
     The reconstruction loss is the binary cross-entropy of every pixel against the image before normalisation, in
-    [0, 1]. The task is any other local head: a classifier ("InfoPro softmax"), one with ``ContrastiveHead`` ("InfoPro
-    contrast"), a segmentation or a detection head. The weights go linearly from the first local head to the last by the
-    number of the block.
+    [0, 1] (padding is of the mean colour). The task is any other local head: a classifier ("InfoPro softmax"), one with
+    ``ContrastiveHead`` ("InfoPro contrast"), a segmentation or a detection head. The weights go linearly from the first
+    local head to the last by the number of the block.
 
     Args:
         task (dict): Config of the local head that learns the task.
@@ -31,7 +31,7 @@ class InfoProLocalHead(LocalHead):
         init_cfg (dict, optional): Initialisation config.
 
     Raises:
-        ValueError: If both weights are 0 for this block, which would learn nothing.
+        ValueError: If y are tokens, or both weights are 0 for this block, which would learn nothing.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class InfoProLocalHead(LocalHead):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(example, position, init_cfg=init_cfg)
+        require_map(self, example)
         self.reconstruction_weight = _between(reconstruction_weight, position.depth)
         self.task_weight = _between(task_weight, position.depth)
         if self.reconstruction_weight == self.task_weight == 0:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmman.registry import MODELS
 
-from .base import BlockOutput, LocalHead, Position, weighted
+from .base import BlockOutput, LocalHead, Position, require_map, weighted
 
 
 @MODELS.register_module()
@@ -31,7 +31,7 @@ class PredSimLocalHead(LocalHead):
         init_cfg (dict, optional): Initialisation config.
 
     Raises:
-        ValueError: If ``beta`` is out of its range.
+        ValueError: If y are tokens, or ``beta`` is out of its range.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class PredSimLocalHead(LocalHead):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(example, position, init_cfg=init_cfg)
+        require_map(self, example)
         if not 0 <= beta <= 1:
             raise ValueError(f'PredSimLocalHead.beta must lie in [0, 1], got {beta}')
         channels = example.y.shape[1]
@@ -51,7 +52,7 @@ class PredSimLocalHead(LocalHead):
         self.beta = beta
         self.num_classes = head['num_classes']
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(side), nn.Flatten())
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.head = MODELS.build({**head, 'in_channels': channels * side**2})
 
     def loss(self, output: BlockOutput, data_samples: list[Any]) -> dict[str, Tensor]:

@@ -40,8 +40,8 @@ class LocalBackbone(nn.Module):
             one for each. Needed where K > 1.
         auxiliary (dict, optional): Config of the auxiliary networks; None gives the local heads the block's own output
             (the plain host method). Defaults to ``dict(type='mmman.MomentumAuxiliary')``.
-        pretrained (str, optional): What mmseg's segmentors with ``pretrained`` in their config hand to the backbone; it is
-            handed on. Defaults to None.
+        pretrained (str, optional): What mmseg's segmentors with ``pretrained`` in their config hand to the backbone,
+            which gets it. Defaults to None.
 
     Raises:
         TypeError: If the backbone belongs to no supported family.
@@ -74,6 +74,7 @@ class LocalBackbone(nn.Module):
         pretrained: str | None = None,
     ) -> None:
         # No super().__init__(): self is the backbone that __new__ was given, and initialised.
+        self.train(self.training)  # where some, as VGG, freeze their stages
         asked = make_blocks(self.family.segments(self), **partition)
         self.blocks: list[Block] = merge_frozen(asked, self._trainable)
         if len(self.blocks) < len(asked):
@@ -94,8 +95,9 @@ class LocalBackbone(nn.Module):
             inputs = x = self.family.example_input(self)
             outputs = [[x := self.family.run(self, segment, x) for segment in block.segments] for block in self.blocks]
             for i, head in enumerate(heads):
+                layer = sum(map(len, outputs[: i + 1])) - 1
                 later = tuple(x.shape for outputs_of_block in outputs[i + 1 :] for x in outputs_of_block)
-                position = Position(i + 1, len(self.blocks), later)
+                position = Position(i + 1, len(self.blocks), layer, later)
                 sources = self._sources(self.blocks[i])
                 local[name_of(self.blocks[i])] = LocalBlock(auxiliary, sources, head, outputs[i][-1], inputs, position)
         self.train(training)

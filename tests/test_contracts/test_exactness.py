@@ -5,9 +5,15 @@ import copy
 import pytest
 import torch
 
-from mmman.engine import LocalOptimWrapper
-from mmman.models import find_local_backbone
-from mmman.testing import assert_same_state, build_model, optim_wrapper_for, tiny_batch, tiny_retinanet, train
+from mmman.testing import (
+    StepAtTheEnd,
+    assert_same_state,
+    build_model,
+    optim_wrapper_for,
+    tiny_batch,
+    tiny_retinanet,
+    train,
+)
 
 SGD = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4)
 ADAMW = dict(type='AdamW', lr=1e-3, weight_decay=0.05)
@@ -41,23 +47,6 @@ def test_one_block_equals_the_plain_toolbox_bit_for_bit(optimizer, backbone, cfg
     assert_same_state(local, plain)
     assert logs[0] == logs[1]
     assert wrappers[0].get_lr() == wrappers[1].get_lr()
-
-
-class StepAtTheEnd(LocalOptimWrapper):
-    """The released code's order: all backwards, all auxiliary updates, then the steps of all blocks."""
-
-    def _update_block(self, model, index, losses):
-        model.parse_losses(losses)[0].backward()
-        self.backbone = find_local_backbone(model)
-        return False
-
-    def update_params(self, loss):
-        loss.backward()
-        for block in self.backbone.blocks[:-1]:
-            self.backbone.local[f'block{block.index}'].update_auxiliary(self.backbone._sources(block))
-        for wrapper in self.values():
-            wrapper.step()
-            wrapper.zero_grad()
 
 
 @pytest.mark.parametrize('optimizer', [SGD, ADAMW], ids=['SGD', 'AdamW'])

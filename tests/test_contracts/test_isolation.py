@@ -1,40 +1,13 @@
 """Contract 1: no loss reaches outside its block, and every loss reaches all of its block."""
 
-import copy
-
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
 
-from mmman.models import LocalStep, find_local_backbone
-from mmman.testing import build_model, optim_wrapper_for, tiny_batch, tiny_retinanet, train
+from mmman.models import find_local_backbone
+from mmman.testing import build_model, gradients_of_each_loss, optim_wrapper_for, tiny_batch, tiny_retinanet, train
 
 FROZEN = dict(frozen_stages=1, norm_eval=True)
-
-
-def gradients_of_each_loss(model) -> tuple[dict[int, set[str]], tuple]:
-    """Names of the parameters that the loss of each block gives a gradient other than zero; K for the model's own."""
-    reached = {}
-    backbone = find_local_backbone(model)
-
-    def take(index: int) -> None:
-        reached[index] = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-        model.zero_grad()
-
-    def update(index, losses):
-        model.parse_losses(losses)[0].backward()
-        take(index)
-        return False
-
-    data = model.data_preprocessor(copy.deepcopy(tiny_batch()), True)
-    features = []
-    handle = backbone.register_forward_hook(lambda module, args, out: features.extend(out))
-    with backbone.bind(LocalStep(update=update, data_samples=data['data_samples'])):
-        losses = model(**data, mode='loss')
-    handle.remove()
-    model.parse_losses(losses)[0].backward()
-    take(len(backbone.blocks))
-    return reached, features
 
 
 @pytest.mark.parametrize('num_blocks', [2, 3, 4])
@@ -44,7 +17,7 @@ def test_a_loss_reaches_exactly_its_own_block(num_blocks, backbone):
     local_backbone = find_local_backbone(model)
     owners = local_backbone.block_of_parameters()
     num_blocks = len(local_backbone.blocks)
-    reached, _ = gradients_of_each_loss(model)
+    reached, _ = gradients_of_each_loss(model, tiny_batch())
 
     assert set(reached) == set(range(1, num_blocks + 1))
     for index, names in reached.items():
@@ -56,13 +29,13 @@ def test_a_loss_reaches_exactly_its_own_block(num_blocks, backbone):
 
 
 def test_features_of_all_blocks_but_the_last_are_detached():
-    _, features = gradients_of_each_loss(build_model(tiny_retinanet(4)))
+    _, features = gradients_of_each_loss(build_model(tiny_retinanet(4)), tiny_batch())
     assert [feature.requires_grad for feature in features] == [False, False, False, True]
 
 
 def test_ema_weights_get_no_gradient_but_pass_it_on():
     model = build_model(tiny_retinanet(4, auxiliary=dict(type='mmman.MomentumAuxiliary', learnable_bias=False)))
-    reached, _ = gradients_of_each_loss(model)
+    reached, _ = gradients_of_each_loss(model, tiny_batch())
     for index in (1, 2, 3):
         assert not any('.ema.' in name for name in reached[index])
         # With EMA as the only branch, what the block's first layer gets has come through it.

@@ -5,6 +5,9 @@ from mmengine.registry import MODELS
 from mmman.partition import family_of
 
 R18 = dict(depth=18, base_channels=8)
+VGG = dict(depth=13, num_stages=3, dilations=(1, 1, 1), out_indices=(2,))
+# Images of 64 pixels: the position embedding is resized.
+VIT = dict(arch=dict(embed_dims=16, num_layers=3, num_heads=2, feedforward_channels=32), img_size=32, patch_size=8)
 BACKBONES = {
     'mmdet.ResNet': dict(R18, out_indices=(0, 1, 2, 3)),
     'mmdet.ResNet, two outputs': dict(R18, out_indices=(1, 3)),
@@ -25,7 +28,20 @@ BACKBONES = {
     'mmpretrain.ResNet': dict(depth=18),
     'mmpretrain.SEResNet': dict(depth=50, se_ratio=16),
     'mmpretrain.ResNet_CIFAR': dict(depth=18, base_channels=8, stem_channels=8),
+    'mmman.SmallResNet': dict(depth=20, base_channels=8),
+    'mmpretrain.VGG': dict(depth=11),
+    'mmpretrain.VGG, norms, several outputs': dict(VGG, norm_cfg=dict(type='BN'), out_indices=(0, 2)),
+    'mmpretrain.VGG, no last pool': dict(VGG, with_last_pool=False),
+    'mmpretrain.VGG, classifier': dict(VGG, out_indices=(1, 3)),
+    'mmpretrain.VisionTransformer': VIT,
+    'mmpretrain.VisionTransformer, several outputs': dict(VIT, out_indices=(0, 2)),
+    'mmpretrain.VisionTransformer, all outputs': dict(VIT, out_indices=(0, 1, 2), pre_norm=True, final_norm=False),
+    'mmpretrain.VisionTransformer, tokens': dict(VIT, out_type='raw', out_indices=(1, 2)),
+    'mmpretrain.VisionTransformer, no class token': dict(VIT, out_type='raw', with_cls_token=False),
+    'mmpretrain.VisionTransformer, average': dict(VIT, out_type='avg_featmap', out_indices=(1, 2), final_norm=False),
 }
+# What follows the last segment, and learns in the last block.
+BEHIND = {'mmpretrain.VGG, classifier': 'classifier.', 'mmpretrain.VisionTransformer, average': 'ln2.'}
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -33,11 +49,23 @@ def _toolboxes():
     import mmpretrain.models  # noqa: F401
     import mmseg.models  # noqa: F401
 
+    import mmman.classification  # noqa: F401
+
+
+def build(name):
+    backbone = MODELS.build(dict(type=name.split(',')[0], **BACKBONES[name]))
+    if name == 'mmpretrain.VGG, classifier':
+        # As VGG has it, without the 120 million weights.
+        backbone.num_classes = 3
+        backbone.classifier = torch.nn.Sequential(torch.nn.Linear(256 * 8 * 8, 8), torch.nn.Linear(8, 3))
+    return backbone
+
 
 @pytest.mark.parametrize('name', BACKBONES)
 def test_running_all_segments_equals_the_backbones_forward(name):
     torch.manual_seed(0)
-    backbone = MODELS.build(dict(type=name.split(',')[0], **BACKBONES[name]))
+    backbone = build(name)
+    backbone.init_weights()
     backbone.eval()  # mmdet's ResNet.train returns nothing
     family = family_of(backbone)
     segments = family.segments(backbone)
@@ -55,7 +83,8 @@ def test_running_all_segments_equals_the_backbones_forward(name):
 
     owned = [p for segment in segments for p in family.parameters(backbone, segment)]
     assert len(owned) == len(set(owned))
-    assert set(owned) == set(backbone.parameters())
+    behind = BEHIND.get(name, 'nothing')
+    assert set(owned) == {p for n, p in backbone.named_parameters() if not n.startswith(behind)}
 
 
 def test_every_unit_can_be_copied_and_the_stem_cannot():
@@ -67,3 +96,69 @@ def test_every_unit_can_be_copied_and_the_stem_cannot():
     ]
     with pytest.raises(ValueError, match='no auxiliary network copies it'):
         family.module(backbone, stem)
+
+
+@pytest.mark.parametrize('name', ['mmpretrain.VGG, norms, several outputs', 'mmpretrain.VisionTransformer'])
+def test_every_segment_is_a_module_that_takes_the_output_of_the_one_before(name):
+    """What an auxiliary network needs: VGG's convolutions without the pooling, layers without the final norm."""
+    backbone = build(name)
+    backbone.eval()
+    family = family_of(backbone)
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        for segment in family.segments(backbone):
+            if segment.name != 'stem':
+                assert family.module(backbone, segment)(x).ndim == (3 if 'Vision' in name else 4)
+            x = family.run(backbone, segment, x)
+
+
+def test_segments_of_vgg_are_its_convolutions_by_stage():
+    backbone = build('mmpretrain.VGG, norms, several outputs')
+    segments = family_of(backbone).segments(backbone)
+    assert [(s.name, s.stage, s.closes) for s in segments] == [
+        ('features.0', 'stage1', None),
+        ('features.1', 'stage1', 0),
+        ('features.3', 'stage2', None),
+        ('features.4', 'stage2', None),
+        ('features.6', 'stage3', None),
+        ('features.7', 'stage3', 2),
+    ]
+
+
+def test_segments_of_a_vision_transformer_are_its_stem_and_layers():
+    backbone = build('mmpretrain.VisionTransformer, several outputs')
+    segments = family_of(backbone).segments(backbone)
+    assert [(s.name, s.stage, s.closes) for s in segments] == [
+        ('stem', 'layers.0', None),
+        ('layers.0', 'layers.0', 0),
+        ('layers.1', 'layers.1', None),
+        ('layers.2', 'layers.2', 2),
+    ]
+
+
+def test_a_vision_transformer_that_returns_maps_is_refused():
+    backbone = MODELS.build(dict(type='mmpretrain.VisionTransformer', **VIT, out_type='featmap'))
+    with pytest.raises(TypeError, match="VisionTransformer cannot be cut .*but not with out_type='featmap'"):
+        family_of(backbone)
+
+
+@pytest.mark.parametrize(
+    ('name', 'stages'),
+    [
+        ('mmdet.ResNet', 4),
+        ('mmpretrain.VisionTransformer', 3),
+        ('mmpretrain.VGG, no last pool', 3),
+    ],
+)
+def test_a_frozen_first_stage_is_merged_into_the_next_block(name, stages):
+    backbone = dict(type=name.split(',')[0], **BACKBONES[name], frozen_stages=1)
+    head = dict(type='mmpretrain.LinearClsHead', num_classes=3)
+    local = MODELS.build(
+        dict(
+            type='mmman.LocalBackbone',
+            backbone=backbone,
+            partition=dict(num_blocks=stages),
+            local_head=dict(type='mmman.ClassificationLocalHead', head=head),
+        )
+    )
+    assert len(local.blocks) == stages - 1
