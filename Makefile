@@ -1,4 +1,4 @@
-# `make demo` and `make test` need nothing before them: each makes the environment if it is missing.
+# `make demo`, `make demo-seg` and `make test` need nothing before them: each makes the environment if it is missing.
 PY := .venv/bin/python
 ENV := .venv/.mmman-env
 SOURCES := mmman tools tests configs demo setup.py
@@ -10,7 +10,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
 # Threads that wait by spinning make a step several times slower where other programs share the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: env test lint format demo clean
+.PHONY: env test lint format demo demo-seg clean
 .DEFAULT_GOAL := env
 
 # Nothing to do while the pinned requirements and the script are older than the stamp; `make env -B` runs it anyway.
@@ -33,6 +33,10 @@ format: $(ENV)
 # RetinaNet-R18 with MAN++ on real photos, from scratch on the CPU.
 demo: $(ENV)
 	$(PY) demo/run_demo.py
+
+# The same for segmentation: DeepLabV3-R18.
+demo-seg: $(ENV)
+	$(PY) demo/run_demo_seg.py
 
 # Everything that this Makefile made, the environment too; pip's cache keeps the compiled ops.
 clean:

@@ -1,26 +1,37 @@
-"""`make demo`, shortened: every step runs and leaves what it promises. (AP50 is checked by the demo itself.)"""
+"""`make demo` and `make demo-seg`, shortened: every step runs and leaves what it promises.
+
+(Accuracy is checked by the demos themselves.)
+"""
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 ROOT = Path(__file__).parents[1]
+DEMOS = {  # script: the published file's name, and the variable that names the photos' folder
+    'run_demo': ('retinanet_r18_bccd', 'MMMAN_BCCD_ROOT'),
+    'run_demo_seg': ('deeplabv3_r18_coco_free', 'MMMAN_COCO_FREE_ROOT'),
+}
+LOCAL_CONFIGS = sorted((ROOT / 'demo/configs').glob('*_manpp_*.py'))
 
 
-@pytest.fixture(scope='module')
-def demo(tmp_path_factory) -> tuple[Path, str]:
+@pytest.fixture(scope='module', params=DEMOS)
+def demo(request, tmp_path_factory) -> tuple[Path, str]:
     """The folder and the output of a demo of two iterations, run from elsewhere, over an earlier demo's results."""
     folder = tmp_path_factory.mktemp('demo')
-    for name in ('pictures/old.png', 'retinanet_r18_bccd-0badf00d.pth', 'mine.txt'):
+    published, root = DEMOS[request.param]
+    for name in ('pictures/old.png', f'{published}-0badf00d.pth', 'mine.txt'):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).touch()
-    env = {**os.environ, 'MMMAN_BCCD_ROOT': '/nowhere'}  # the demo is about the photos that it brings
-    command = [sys.executable, ROOT / 'demo/run_demo.py', '--max-iters', '2', '--work-dir', folder]
+    env = {**os.environ, root: '/nowhere'}  # the demo is about the photos that it brings
+    command = [sys.executable, ROOT / f'demo/{request.param}.py', '--max-iters', '2', '--work-dir', folder]
     run = subprocess.run(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert run.returncode == 0, run.stdout[-3000:]
     return folder, run.stdout
@@ -53,28 +64,95 @@ def test_keeps_what_is_not_its_own(demo):
     assert (demo[0] / 'mine.txt').exists()
 
 
+@pytest.fixture
+def load_demo(tmp_path, monkeypatch):
+    """Import a demo, with all that takes time replaced; the two tests give the metrics that are passed."""
+    for name in ('CUDA_VISIBLE_DEVICES', 'OMP_WAIT_POLICY', *(root for _, root in DEMOS.values())):
+        monkeypatch.setenv(name, os.environ.get(name, ''))  # to undo what the demo does to this process
+    monkeypatch.syspath_prepend(ROOT / 'demo')
+
+    def load(name: str, wrapped: dict[str, float], stock: dict[str, float], options: list[str]):
+        demo = importlib.import_module(name)
+        monkeypatch.setattr(demo.common, 'train', lambda *args: ('iter.pth', wrapped))
+        monkeypatch.setattr(demo.common, 'test_stock', lambda *args: stock)
+        monkeypatch.setattr(demo.common, 'metrics_of', lambda log, names: log)
+        monkeypatch.setattr(demo.common, 'plot', lambda *args: None)
+        for step in ('publish', 'draw'):
+            monkeypatch.setattr(demo, step, lambda *args: None)
+        monkeypatch.setattr(sys, 'argv', [f'{name}.py', '--work-dir', str(tmp_path), *options])
+        return demo
+
+    return load
+
+
 @pytest.mark.parametrize(
     ('ap50', 'stock_ap50', 'options', 'status'),
     [(0.6, 0.6, [], 0), (0.5, 0.5, [], 1), (0.6, 0.59, [], 1), (0.1, 0.1, ['--max-iters', '2'], 0)],
 )
-def test_fails_where_accuracy_is_low_or_differs(ap50, stock_ap50, options, status, tmp_path, monkeypatch, capsys):
-    for name in ('CUDA_VISIBLE_DEVICES', 'OMP_WAIT_POLICY', 'MMMAN_BCCD_ROOT'):
-        monkeypatch.setenv(name, os.environ.get(name, ''))  # to undo what the demo does to this process
-    monkeypatch.syspath_prepend(ROOT / 'demo')
-    run_demo = importlib.import_module('run_demo')
-    wrapped, stock = ({'coco/bbox_mAP': 0.3, 'coco/bbox_mAP_50': value} for value in (ap50, stock_ap50))
-    monkeypatch.setattr(run_demo, 'train', lambda *args: ('iter.pth', 'scalars.json', wrapped))
-    monkeypatch.setattr(run_demo, 'test_stock', lambda *args: stock)
-    for step in ('publish', 'draw', 'plot'):
-        monkeypatch.setattr(run_demo, step, lambda *args: None)
-    monkeypatch.setattr(sys, 'argv', ['run_demo.py', '--work-dir', str(tmp_path), *options])
+def test_fails_where_accuracy_is_low_or_differs(ap50, stock_ap50, options, status, load_demo, capsys):
+    metrics = ({'coco/bbox_mAP': 0.3, 'coco/bbox_mAP_50': value} for value in (ap50, stock_ap50))
+    run_demo = load_demo('run_demo', *metrics, options)
     with pytest.raises(SystemExit) as exit_:
         run_demo.main()
     assert exit_.value.code == status
     assert ('FAILED' in capsys.readouterr().out) == bool(status)
 
 
-def test_embedded_data_has_its_licence():
+@pytest.mark.parametrize(
+    ('miou', 'stock_miou', 'by_place', 'options', 'status'),
+    [
+        (9.0, 9.0, 3.0, [], 0),
+        (7.9, 7.9, 3.0, [], 1),  # not twice the constant prediction's
+        (9.0, 9.0, 9.5, [], 1),
+        (9.0, 9.01, 3.0, [], 1),
+        (1.0, 1.0, 3.0, ['--max-iters', '2'], 0),
+    ],
+)
+def test_segmentation_fails_where_accuracy_is_low_or_differs(
+    miou, stock_miou, by_place, options, status, load_demo, monkeypatch, capsys
+):
+    wrapped, stock, constant, place = (dict(mIoU=value, aAcc=20.0) for value in (miou, stock_miou, 4.0, by_place))
+    run_demo = load_demo('run_demo_seg', wrapped, stock, options)
+    monkeypatch.setattr(run_demo, 'baselines', lambda: {'everywhere': constant, 'at each place': place})
+    with pytest.raises(SystemExit) as exit_:
+        run_demo.main()
+    assert exit_.value.code == status
+    assert ('FAILED' in capsys.readouterr().out) == bool(status)
+
+
+def test_segmentation_baselines(load_demo, monkeypatch):
+    run_demo = load_demo('run_demo_seg', {}, {}, [])
+    monkeypatch.setattr(run_demo, 'photos', lambda part: ([dict(labels=labels[part])], dict(classes='abcd')))
+    left_right = torch.tensor([[0, 1], [0, 1], [0, 255]]).repeat_interleave(32, 0).repeat_interleave(32, 1)
+    labels = dict(train=left_right, val=left_right)
+    constant, by_place = run_demo.baselines().values()
+    assert constant == pytest.approx(dict(mIoU=30.0, aAcc=60.0))  # 3/5 and 0; the classes that are nowhere do not count
+    assert by_place == pytest.approx(dict(mIoU=100.0, aAcc=100.0))
+
+
+@pytest.mark.parametrize('path', LOCAL_CONFIGS, ids=lambda path: path.stem)
+def test_twin_differs_in_the_local_learning_lines_only(path):
+    twin_path = path.with_name(re.search(r'^# (?:.* )?Twin: (\S+\.py)', path.read_text(), re.MULTILINE).group(1))
+    assert f'Twin: {path.name}' in twin_path.read_text()
+    ours, twin = (Config.fromfile(file).to_dict() for file in (path, twin_path))
+    wrapper = ours['model']['backbone']
+    assert wrapper.pop('type') == 'mmman.LocalBackbone'
+    ours['model']['backbone'] = wrapper['backbone']
+    assert ours['optim_wrapper'].pop('constructor') == 'mmman.LocalOptimWrapperConstructor'
+    for key in ('custom_imports', 'custom_hooks'):
+        del ours[key]
+    ours.pop('local_learning', None)
+    assert ours == twin
+
+
+@pytest.mark.parametrize(('folder', 'licence'), [('bccd_coco', 'MIT License'), ('coco_free', 'Creative Commons')])
+def test_embedded_data_has_its_licence(folder, licence):
+    assert licence in (ROOT / 'demo/data' / folder / 'LICENSE').read_text()
+
+
+def test_licence_of_every_embedded_folder_is_checked_and_every_photo_attributed():
     data = ROOT / 'demo/data'
-    for folder in data.iterdir():
-        assert 'MIT License' in (folder / 'LICENSE').read_text()
+    assert sorted(folder.name for folder in data.iterdir()) == ['bccd_coco', 'coco_free']
+    photos = {file.relative_to(data / 'coco_free').as_posix() for file in (data / 'coco_free').glob('*2017/*.jpg')}
+    lines = (data / 'coco_free/ATTRIBUTION.csv').read_text().splitlines()
+    assert photos == {line.split(',')[0] for line in lines[1:]}
