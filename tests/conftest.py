@@ -1,5 +1,7 @@
 """What all tests share."""
 
+import os
+
 import pytest
 import torch
 from mmengine.registry import init_default_scope
@@ -21,3 +23,10 @@ def _toolbox():
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def _usual_data_folders(monkeypatch):
+    """No test sees the folders that the user's environment names."""
+    for name in [name for name in os.environ if name.startswith('MMMAN_') and name.endswith('_ROOT')]:
+        monkeypatch.delenv(name)

@@ -1,96 +1,36 @@
-"""The shipped configs load, build, keep to their twins and find their data; the README's one-liners work."""
+"""The shipped configs load, build, keep to their twins and are listed; those of mmdet and mmseg in particular."""
 
-import argparse
-import copy
-import functools
-import itertools
 import json
 import re
-import shlex
 from pathlib import Path
 
 import mmseg
 import pytest
 import yaml
-from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.hub import get_config
-from mmengine.registry import DATASETS, MODELS, DefaultScope
-from torch import nn
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DATASETS, DefaultScope
+from shipped_configs import (
+    CONFIGS,
+    DATA_SETS,
+    FOLDER,
+    LOCAL,
+    ROOT,
+    assert_builds_with,
+    blocks_asked,
+    build,
+    built,
+    data_of,
+    load,
+    plain,
+    readme_options,
+    spelled_out,
+    twin_of,
+)
 
-from mmman.models import LocalBackbone
-
-ROOT = Path(__file__).parents[1]
-# Those in folders have tests of their own.
-CONFIGS = {path.name: path for path in sorted((ROOT / 'configs').glob('*.py'))}
-LOCAL = [name for name in CONFIGS if 'manpp' in name]
 COCO = [name for name in CONFIGS if name.endswith('_coco.py')]
 CITYSCAPES = [name for name in CONFIGS if name.endswith('_cityscapes.py')]
+README = FOLDER / 'README.md'
 MMSEG = Path(mmseg.__file__).parent / '.mim' / 'configs'
-
-
-@pytest.fixture(autouse=True)
-def default_data_root(monkeypatch):
-    for variable in ('MMMAN_COCO_ROOT', 'MMMAN_CITYSCAPES_ROOT'):
-        monkeypatch.delenv(variable, raising=False)
-
-
-@functools.cache
-def _load(name: str) -> Config:
-    return get_config(name) if '::' in name else Config.fromfile(CONFIGS[name])
-
-
-def load(name: str) -> Config:
-    """Load a config of this repository, or of a toolbox (``mmdet::...``), with the data in its usual place."""
-    return copy.deepcopy(_load(name))
-
-
-def build(cfg: Config) -> nn.Module:
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        return MODELS.build(cfg.model)
-
-
-_BUILT: dict[str, tuple[int, dict[str, tuple]]] = {}
-
-
-def built(name: str) -> tuple[int, dict[str, tuple]]:
-    """Build a config's model; return its number of blocks and the shapes of its plain entries in a checkpoint.
-
-    Models that differ only in the weights they start from, which building does not touch, are built once.
-    """
-    cfg = load(name)
-    key = json.dumps(without_init(plain(cfg.model.to_dict())))
-    if key not in _BUILT:
-        model = build(cfg)
-        blocks = len(model.backbone.blocks) if isinstance(model.backbone, LocalBackbone) else 1
-        state = model.state_dict()
-        _BUILT[key] = blocks, {k: tuple(v.shape) for k, v in state.items() if not k.startswith('backbone.local.')}
-    return _BUILT[key]
-
-
-def without_init(value):
-    if isinstance(value, dict):
-        return {k: without_init(v) for k, v in value.items() if k != 'init_cfg'}
-    return value
-
-
-def blocks_asked(cfg: Config) -> int:
-    partition = cfg.model.backbone.partition
-    return partition.num_blocks if partition.get('ends') is None else len(partition.ends) + 1
-
-
-def twin_of(name: str) -> str:
-    """The twin that the header of a config names."""
-    header = re.match(r'(?:#.*\n)+', CONFIGS[name].read_text())
-    return re.search(r'Twin: (\S+\.py)', header.group()).group(1)
-
-
-def plain(value):
-    """A config's content without the marks that mmengine leaves on what it inherits from another package."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items() if k != '_scope_'}
-    if isinstance(value, (list, tuple)):
-        return type(value)(plain(v) for v in value)
-    return value
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -107,9 +47,11 @@ def test_twin_differs_in_the_local_learning_lines_only(name):
     assert wrapper.pop('type') == 'mmman.LocalBackbone'
     ours['model']['backbone'] = wrapper['backbone']
     assert ours['optim_wrapper'].pop('constructor') == 'mmman.LocalOptimWrapperConstructor'
-    for key in ('custom_imports', 'custom_hooks'):
-        del ours[key]
-    ours.pop('local_learning', None)
+    assert ours.pop('custom_hooks') == [dict(type='mmman.LocalLossHook')]
+    assert 'mmman' in ours.pop('custom_imports')['imports']
+    twin.pop('custom_imports', None)
+    for key in ('local_learning', 'ends'):  # where the configs took dicts and lists from
+        ours.pop(key, None)
     assert ours == twin
 
 
@@ -123,6 +65,33 @@ def test_end_to_end_config_names_its_twin(name):
     twin = twin_of(name)
     assert twin in LOCAL
     assert twin_of(twin) == name
+
+
+def test_every_config_has_a_known_data_set():
+    assert {data_of(name) for name in CONFIGS} == set(DATA_SETS)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_data_root_has_the_usual_default(name):
+    assert load(name).data_root == f'data/{data_of(name)}/'
+
+
+def test_metafiles_list_every_config():
+    index = dict(Collections=[], Models=[])
+    for metafile in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']:
+        for key, entries in yaml.safe_load((ROOT / metafile).read_text()).items():
+            index[key] += entries
+    assert all(m['Name'] == Path(m['Config']).stem for m in index['Models'])
+    collections = {c['Name'] for c in index['Collections']}
+    assert all(m['In Collection'] in collections for m in index['Models'])
+    assert sorted(m['Config'] for m in index['Models']) == sorted(f'configs/{name}' for name in CONFIGS)
+
+
+@pytest.mark.parametrize('folder', sorted({path.parent for path in CONFIGS.values()}), ids=lambda folder: folder.name)
+def test_readme_lists_every_config_of_its_folder(folder):
+    readme = (folder / 'README.md').read_text()
+    listed = {name for entry in re.findall(r'`([^`/:]+\.py)`', readme) for name in spelled_out(entry)}
+    assert {path.name for path in CONFIGS.values() if path.parent == folder} <= listed
 
 
 @pytest.mark.parametrize('name', COCO)
@@ -147,15 +116,6 @@ def test_cityscapes_root_is_the_environment_variable(name, monkeypatch):
     for part in ('train', 'val', 'test'):
         assert cfg[f'{part}_dataloader'].dataset.data_root == cfg.data_root
     assert 'data/cityscapes' not in str(cfg.to_dict())
-
-
-def test_every_config_has_a_known_data_set():
-    assert sorted(COCO + CITYSCAPES) == sorted(CONFIGS)
-
-
-@pytest.mark.parametrize('name', CONFIGS)
-def test_data_root_has_the_usual_default(name):
-    assert load(name).data_root == ('data/coco/' if name in COCO else 'data/cityscapes/')
 
 
 def test_released_recipe():
@@ -226,62 +186,21 @@ def test_images_without_boxes_are_trained_on(tmp_path):
     assert [len(dataset.get_data_info(i)['instances']) for i in range(len(dataset))] == [1, 0]
 
 
-def readme_options(heading: str) -> list[str]:
-    """The `--cfg-options` of one of the README's tables of variants."""
-    readme = (ROOT / 'configs/README.md').read_text()
-    section = re.search(rf'\n{heading}\n(.*?)(?:\n##|\Z)', readme, re.DOTALL)
-    options = re.findall(r'`(model\.[^`]+=[^`]+)`', section.group(1))
-    assert options
-    return options
-
-
-def assert_builds_with(name: str, options: str) -> None:
-    """The options change the model of a config, and it builds with as many blocks as it then asks for."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    changes = parser.parse_args(['--cfg-options', *shlex.split(options)]).cfg_options
-    cfg = load(name)
-    before = plain(cfg.model.to_dict())
-    cfg.merge_from_dict(changes)
-    assert plain(cfg.model.to_dict()) != before
-    assert len(build(cfg).backbone.blocks) == blocks_asked(cfg)
-
-
-@pytest.mark.parametrize('options', readme_options('## Variants in one line'))
+@pytest.mark.parametrize('options', readme_options(README, '## Variants in one line'))
 def test_readme_variants_build(options):
     assert_builds_with('retinanet_r18_manpp_coco.py', options)
 
 
-@pytest.mark.parametrize('options', readme_options('### Segmentation variants in one line'))
+@pytest.mark.parametrize('options', readme_options(README, '### Segmentation variants in one line'))
 def test_readme_segmentation_variants_build(options):
     infopro = 'reconstruction' in options or 'local_head.task' in options
     assert_builds_with(f'deeplabv3_r50_{"infopro_" if infopro else ""}manpp_cityscapes.py', options)
 
 
 def test_readme_recipe_for_your_own_config(tmp_path):
-    text = re.search(r'```python\n(.*?)```', (ROOT / 'configs/README.md').read_text(), re.DOTALL).group(1)
+    text = re.search(r'```python\n(.*?)```', README.read_text(), re.DOTALL).group(1)
     (tmp_path / 'my_config.py').write_text(f"_base_ = '{CONFIGS['retinanet_r18_e2e_coco.py']}'\n")
     (tmp_path / 'local.py').write_text(text)
     model = build(Config.fromfile(tmp_path / 'local.py'))
     assert len(model.backbone.blocks) == 4
     assert all(block.head.head.assigner is not None for block in model.backbone.local.values())
-
-
-def test_metafile_and_readme_list_every_config():
-    index = dict(Collections=[], Models=[])
-    for metafile in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']:
-        for key, entries in yaml.safe_load((ROOT / metafile).read_text()).items():
-            index[key] += entries
-    assert all(m['Name'] == Path(m['Config']).stem for m in index['Models'])
-    collections = {c['Name'] for c in index['Collections']}
-    assert all(m['In Collection'] in collections for m in index['Models'])
-    here = [m['Config'] for m in index['Models'] if Path(m['Config']).parent.name == 'configs']
-    assert sorted(here) == sorted(f'configs/{name}' for name in CONFIGS)
-    readme = (ROOT / 'configs/README.md').read_text()
-    assert set(CONFIGS) <= {name for entry in re.findall(r'`([^`]+\.py)`', readme) for name in spelled_out(entry)}
-
-
-def spelled_out(entry: str) -> list[str]:
-    """Every name that an entry with alternatives in braces stands for."""
-    parts = [part.split(',') for part in re.split(r'[{}]', entry)]
-    return [''.join(choice) for choice in itertools.product(*parts)]
