@@ -1,6 +1,7 @@
 """Registries of mmman: children of mmengine's, so that configs of every OpenMMLab toolbox reach them as ``mmman.X``."""
 
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
@@ -12,6 +13,7 @@ MODELS = Registry(
     scope='mmman',
     locations=['mmman.auxiliary', 'mmman.local_heads', 'mmman.models'],
 )
+MODEL_WRAPPERS = Registry('model_wrapper', parent=MMENGINE_MODEL_WRAPPERS, scope='mmman', locations=['mmman.engine'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmman', locations=['mmman.engine'])
 OPTIM_WRAPPERS = Registry('optim_wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='mmman', locations=['mmman.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(

@@ -2,7 +2,14 @@
 
 from .cpu_amp_optim_wrapper import CPUAmpOptimWrapper
 from .hooks import LocalLossHook
+from .model_wrapper import LocalDistributedDataParallel
 from .optim_wrapper import LocalOptimWrapper
 from .optim_wrapper_constructor import LocalOptimWrapperConstructor
 
-__all__ = ['CPUAmpOptimWrapper', 'LocalLossHook', 'LocalOptimWrapper', 'LocalOptimWrapperConstructor']
+__all__ = [
+    'CPUAmpOptimWrapper',
+    'LocalDistributedDataParallel',
+    'LocalLossHook',
+    'LocalOptimWrapper',
+    'LocalOptimWrapperConstructor',
+]

@@ -1,7 +1,8 @@
 """The optimizer wrapper of local learning: one inner wrapper per block, stepped as soon as its block has learned."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,9 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
 from mmman.models import LocalStep, find_local_backbone
+
+from .averaging import start_averaging
+from .model_wrapper import LocalDistributedDataParallel
 
 
 class LocalOptimWrapper(OptimWrapperDict):
@@ -37,6 +41,8 @@ class LocalOptimWrapper(OptimWrapperDict):
             raise ValueError(f'LocalOptimWrapper takes wrappers named block1, block2, ..., got {list(optim_wrappers)}')
         self.local_log_vars: dict[str, Tensor] = {}
         self._counts: list[int] = []
+        # Over several processes: what remains to be done for the block whose gradients are on their way.
+        self._finish_pending: Callable[[], None] | None = None
         for i, wrapper in enumerate(list(self.values())[:-1], start=1):
             if wrapper.clip_grad_kwargs:
                 # mmengine logs the norm it clips under this name; K blocks would overwrite each other's.
@@ -61,18 +67,22 @@ class LocalOptimWrapper(OptimWrapperDict):
             with self.main.optim_context(model):
                 yield
             return
-        no_sync = nullcontext()
+        no_sync, wrapped = nullcontext(), model
+        self._several = is_model_wrapper(model) and get_world_size() > 1
         if is_model_wrapper(model):
-            if get_world_size() > 1:
-                raise RuntimeError(
-                    f'{type(model).__name__} cannot train {len(self)} blocks on {get_world_size()} processes: it would '
-                    'average the gradients of the last block only. Train in one process, or set '
-                    'model.backbone.partition=dict(num_blocks=1)'
-                )
-            # One process has nothing to average; its reducer must not wait for blocks that learned before it was armed.
-            no_sync, model = model.no_sync(), model.module
+            model = model.module
+            if not isinstance(wrapped, LocalDistributedDataParallel):
+                if self._several:
+                    raise RuntimeError(
+                        f'{type(wrapped).__name__} cannot train {len(self)} blocks on {get_world_size()} processes: it '
+                        'would average the gradients of the last block only. Write '
+                        "model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')"
+                    )
+                # One process has nothing to average; the reducer must not wait for blocks that learned before it was
+                # armed.
+                no_sync, wrapped = wrapped.no_sync(), model
         backbone = find_local_backbone(model)
-        step = LocalStep(update=lambda index, losses: self._update_block(model, index, losses))
+        step = LocalStep(update=partial(self._update_block, model))
         if getattr(model.data_preprocessor, '_enable_normalize', False):
             step.mean, step.std = model.data_preprocessor.mean, model.data_preprocessor.std
 
@@ -83,27 +93,48 @@ class LocalOptimWrapper(OptimWrapperDict):
         self._counts = [wrapper.inner_count for wrapper in self.values()]
         handle = model.register_forward_pre_hook(take_targets, with_kwargs=True)
         try:
-            with self._usable_after_failure(), no_sync, self.main.optim_context(model), backbone.bind(step):
+            with self._usable_after_failure(), no_sync, self.main.optim_context(wrapped), backbone.bind(step):
                 yield
         finally:
             handle.remove()
 
-    def _update_block(self, model: nn.Module, index: int, losses: dict[str, Tensor]) -> bool:
-        """Let one of the blocks 1..K-1 learn from its losses; returns whether its weights were stepped."""
+    def _update_block(
+        self, model: nn.Module, index: int, losses: dict[str, Tensor], after_step: Callable[[], None]
+    ) -> None:
+        """Let one of the blocks 1..K-1 learn from its losses.
+
+        Over several processes the block's step waits until the next block has done its backward; in the meantime its
+        gradients are averaged. No result depends on that: the step of block j is still before that of block j+1.
+        """
         loss, log_vars = model.parse_losses(losses)
         self.local_log_vars.update({f'local{index}.{name}': value.detach() for name, value in log_vars.items()})
-        if not torch.isfinite(loss):
-            values = ', '.join(f'{name}={float(value):g}' for name, value in log_vars.items())
-            raise FloatingPointError(
-                f'the local loss of block {index} is not finite ({values}); the block was not stepped. Lower the '
-                'learning rate, set optim_wrapper.clip_grad, or look at the batch'
-            )
+        finite = bool(torch.isfinite(loss))
+        values = ', '.join(f'{name}={float(value):g}' for name, value in log_vars.items())
+        if not finite and not self._several:
+            raise _not_finite(index, values)
         wrapper = self.optim_wrappers[f'block{index}']
         # The forward may run under autocast; backward and step must not.
         with torch.autocast(loss.device.type, enabled=False):
-            wrapper.update_params(loss)
+            wrapper.backward(wrapper.scale_loss(loss))
+            self._finish()
+            if wrapper.should_update() and not self._several:
+                _step(wrapper, after_step)
+            elif wrapper.should_update():
+                averaging = start_averaging(_params_of(wrapper), finite)
+
+                def finish() -> None:
+                    if not averaging.finish():
+                        raise _not_finite(index, values if not finite else f'on another process; here {values}')
+                    _step(wrapper, after_step)
+
+                self._finish_pending = finish
         torch.clear_autocast_cache()
-        return wrapper.should_update()
+
+    def _finish(self) -> None:
+        """Step the block whose gradients are being averaged, if any."""
+        if self._finish_pending is not None:
+            finish, self._finish_pending = self._finish_pending, None
+            finish()
 
     def update_params(self, loss: Tensor, step_kwargs: dict | None = None, zero_kwargs: dict | None = None) -> None:
         """Update block K and what lies behind it from the model's own loss.
@@ -114,6 +145,7 @@ class LocalOptimWrapper(OptimWrapperDict):
             zero_kwargs (dict, optional): Arguments of the optimizer's ``zero_grad``.
         """
         with self._usable_after_failure():
+            self._finish()
             self.main.update_params(loss, step_kwargs, zero_kwargs)
 
     @contextmanager
@@ -122,6 +154,7 @@ class LocalOptimWrapper(OptimWrapperDict):
         try:
             yield
         except BaseException:
+            self._finish_pending = None
             for wrapper, count in zip(self.values(), self._counts, strict=False):
                 wrapper.zero_grad()
                 wrapper._inner_count = count
@@ -167,3 +200,20 @@ class LocalOptimWrapper(OptimWrapperDict):
                 'start a new run from the weights'
             )
         super().load_state_dict(state_dict)
+
+
+def _step(wrapper: OptimWrapper, after_step: Callable[[], None]) -> None:
+    wrapper.step()
+    wrapper.zero_grad()
+    after_step()
+
+
+def _params_of(wrapper: OptimWrapper) -> list[nn.Parameter]:
+    return [param for group in wrapper.optimizer.param_groups for param in group['params']]
+
+
+def _not_finite(index: int, values: str) -> FloatingPointError:
+    return FloatingPointError(
+        f'the local loss of block {index} is not finite ({values}); the block was not stepped. Lower the learning '
+        'rate, set optim_wrapper.clip_grad, or look at the batch'
+    )

@@ -143,8 +143,7 @@ class LocalBackbone(nn.Module):
         step, local = self._step, self.local[name_of(block)]
         own: dict[int, Tensor] = {}
         x = self._run(block, x, own)
-        if step.update(block.index, local(x, inputs, step)):
-            local.update_auxiliary(self._sources(block))
+        step.update(block.index, local(x, inputs, step), lambda: local.update_auxiliary(self._sources(block)))
         features.update({i: feature.detach() for i, feature in own.items()})
         return x.detach()
 

@@ -12,15 +12,16 @@ class LocalStep:
     """What the local losses of one training step need, and what becomes of them.
 
     Args:
-        update (Callable): Given a block's index and its losses, runs their backward and the block's optimizer step;
-            returns whether the block's weights were stepped (not so amid gradient accumulation).
+        update (Callable): Given a block's index, its losses and a function, runs the losses' backward and sees to the
+            block's optimizer step, before the next block's own; calls the function after the step (not so amid gradient
+            accumulation).
         data_samples (list): The batch's targets; set when the model is called.
         mean (Tensor | float): What the model's data preprocessor subtracts from the images, (3, 1, 1).
         std (Tensor | float): What it divides them by, (3, 1, 1).
         done (bool): Whether the backbone has already run in this step.
     """
 
-    update: Callable[[int, dict[str, Tensor]], bool]
+    update: Callable[[int, dict[str, Tensor], Callable[[], None]], None]
     data_samples: list[Any] | None = None
     mean: Tensor | float = 0.0
     std: Tensor | float = 1.0

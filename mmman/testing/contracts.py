@@ -1,6 +1,7 @@
 """What the contract tests of the tiny detector and those of every other case share."""
 
 import copy
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -27,10 +28,9 @@ def gradients_of_each_loss(model: nn.Module, batch: dict) -> tuple[dict[int, set
         reached[index] = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
         model.zero_grad()
 
-    def update(index: int, losses: dict[str, Tensor]) -> bool:
+    def update(index: int, losses: dict[str, Tensor], after_step: Callable) -> None:
         model.parse_losses(losses)[0].backward()
         take(index)
-        return False
 
     data = model.data_preprocessor(copy.deepcopy(batch), True)
     features: list[Tensor] = []
@@ -52,10 +52,9 @@ def auxiliaries(model: nn.Module) -> list[tuple[MomentumAuxiliary, list[nn.Modul
 class StepAtTheEnd(LocalOptimWrapper):
     """The released code's order: all backwards, all auxiliary updates, then the steps of all blocks."""
 
-    def _update_block(self, model: nn.Module, index: int, losses: dict[str, Tensor]) -> bool:
+    def _update_block(self, model: nn.Module, index: int, losses: dict[str, Tensor], after_step: Callable) -> None:
         model.parse_losses(losses)[0].backward()
         self.backbone = find_local_backbone(model)
-        return False
 
     def update_params(self, loss: Tensor) -> None:
         """Step all blocks."""

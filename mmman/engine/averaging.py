@@ -1,0 +1,68 @@
+"""Averages the gradients of one block over the processes, while the next block computes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+
+@dataclass
+class Averaging:
+    """Gradients on their way: started on all processes, not yet written back.
+
+    Args:
+        buckets (list): Parameters of one type, their gradients in one flat tensor, and the running all-reduce.
+    """
+
+    buckets: list[tuple[list[nn.Parameter], Tensor, dist.Work]]
+    used: tuple[Tensor, dist.Work]
+
+    @torch.no_grad()
+    def finish(self) -> bool:
+        """Wait, and write the averages into ``.grad``.
+
+        Returns:
+            bool: Whether the losses of all processes were finite.
+        """
+        counts, work = self.used
+        work.wait()
+        used, broken = counts[:-1].tolist(), counts[-1].item()
+        world_size = dist.get_world_size()
+        position = 0
+        for params, flat, work in self.buckets:
+            work.wait()
+            flat.div_(world_size)
+            for param, grad in zip(params, _unflatten_dense_tensors(flat, params), strict=True):
+                # A parameter that no process has used keeps no gradient, as in one process: else an optimizer would
+                # step it by momentum and weight decay.
+                if used[position]:
+                    param.grad = grad
+                position += 1
+        return not broken
+
+
+@torch.no_grad()
+def start_averaging(params: Iterable[nn.Parameter], finite: bool) -> Averaging:
+    """Start to average ``.grad`` over all processes, without waiting for it.
+
+    Args:
+        params (Iterable[nn.Parameter]): The parameters of one block, the same on every process.
+        finite (bool): Whether this process's loss was finite; it travels along.
+
+    Returns:
+        Averaging: The running average.
+    """
+    params = [p for p in params if p.requires_grad]
+    params.sort(key=lambda p: str(p.dtype))
+    buckets = []
+    for _, group in groupby(params, key=lambda p: p.dtype):
+        group = list(group)
+        flat = _flatten_dense_tensors([p.grad if p.grad is not None else torch.zeros_like(p) for p in group])
+        buckets.append((group, flat, dist.all_reduce(flat, async_op=True)))
+    used = torch.tensor([p.grad is not None for p in params] + [not finite], dtype=torch.float32)
+    used = used.to(params[0].device)
+    return Averaging(buckets, (used, dist.all_reduce(used, async_op=True)))
