@@ -106,7 +106,7 @@ def test_plain_ddp_on_several_processes_is_refused(monkeypatch):
     optim_wrapper = optim_wrapper_for(model)
     monkeypatch.setattr('mmman.engine.optim_wrapper.get_world_size', lambda: 2)
     with (
-        pytest.raises(RuntimeError, match="PretendDDP cannot train 4 blocks on 2 .*type='mmman.LocalDistributedDataParallel'"),
+        pytest.raises(RuntimeError, match='PretendDDP cannot train 4 blocks on 2 .*LocalDistributedDataParallel'),
         optim_wrapper.optim_context(PretendDDP(model)),
     ):
         pass
