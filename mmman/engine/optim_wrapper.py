@@ -109,9 +109,8 @@ class LocalOptimWrapper(OptimWrapperDict):
         loss, log_vars = model.parse_losses(losses)
         self.local_log_vars.update({f'local{index}.{name}': value.detach() for name, value in log_vars.items()})
         finite = bool(torch.isfinite(loss))
-        values = ', '.join(f'{name}={float(value):g}' for name, value in log_vars.items())
         if not finite and not self._several:
-            raise _not_finite(index, values)
+            raise _not_finite(index, log_vars)
         wrapper = self.optim_wrappers[f'block{index}']
         # The forward may run under autocast; backward and step must not.
         with torch.autocast(loss.device.type, enabled=False):
@@ -124,7 +123,7 @@ class LocalOptimWrapper(OptimWrapperDict):
 
                 def finish() -> None:
                     if not averaging.finish():
-                        raise _not_finite(index, values if not finite else f'on another process; here {values}')
+                        raise _not_finite(index, log_vars, elsewhere=finite)
                     _step(wrapper, after_step)
 
                 self._finish_pending = finish
@@ -212,7 +211,9 @@ def _params_of(wrapper: OptimWrapper) -> list[nn.Parameter]:
     return [param for group in wrapper.optimizer.param_groups for param in group['params']]
 
 
-def _not_finite(index: int, values: str) -> FloatingPointError:
+def _not_finite(index: int, log_vars: dict[str, Tensor], elsewhere: bool = False) -> FloatingPointError:
+    values = ', '.join(f'{name}={float(value):g}' for name, value in log_vars.items())
+    values = f'on another process; here {values}' if elsewhere else values
     return FloatingPointError(
         f'the local loss of block {index} is not finite ({values}); the block was not stepped. Lower the learning '
         'rate, set optim_wrapper.clip_grad, or look at the batch'
