@@ -16,10 +16,14 @@ class Averaging:
 
     Args:
         buckets (list): Parameters of one type, their gradients in one flat tensor, and the running all-reduce.
+        used (tuple): Number of processes that have a gradient for each parameter, and of those whose loss was not
+            finite; and its running all-reduce.
+        group (ProcessGroup, optional): The processes; None for all.
     """
 
     buckets: list[tuple[list[nn.Parameter], Tensor, dist.Work]]
     used: tuple[Tensor, dist.Work]
+    group: dist.ProcessGroup | None
 
     @torch.no_grad()
     def finish(self) -> bool:
@@ -31,7 +35,7 @@ class Averaging:
         counts, work = self.used
         work.wait()
         used, broken = counts[:-1].tolist(), counts[-1].item()
-        world_size = dist.get_world_size()
+        world_size = dist.get_world_size(self.group)
         position = 0
         for params, flat, work in self.buckets:
             work.wait()
@@ -46,12 +50,13 @@ class Averaging:
 
 
 @torch.no_grad()
-def start_averaging(params: Iterable[nn.Parameter], finite: bool) -> Averaging:
+def start_averaging(params: Iterable[nn.Parameter], finite: bool, group: dist.ProcessGroup | None = None) -> Averaging:
     """Start to average ``.grad`` over all processes, without waiting for it.
 
     Args:
         params (Iterable[nn.Parameter]): The parameters of one block, the same on every process.
         finite (bool): Whether this process's loss was finite; it travels along.
+        group (ProcessGroup, optional): The processes to average over; None for all.
 
     Returns:
         Averaging: The running average.
@@ -62,7 +67,7 @@ def start_averaging(params: Iterable[nn.Parameter], finite: bool) -> Averaging:
     for _, group in groupby(params, key=lambda p: p.dtype):
         group = list(group)
         flat = _flatten_dense_tensors([p.grad if p.grad is not None else torch.zeros_like(p) for p in group])
-        buckets.append((group, flat, dist.all_reduce(flat, async_op=True)))
+        buckets.append((group, flat, dist.all_reduce(flat, group=group, async_op=True)))
     used = torch.tensor([p.grad is not None for p in params] + [not finite], dtype=torch.float32)
     used = used.to(params[0].device)
-    return Averaging(buckets, (used, dist.all_reduce(used, async_op=True)))
+    return Averaging(buckets, (used, dist.all_reduce(used, group=group, async_op=True)), group)
