@@ -64,10 +64,10 @@ def start_averaging(params: Iterable[nn.Parameter], finite: bool, group: dist.Pr
     params = [p for p in params if p.requires_grad]
     params.sort(key=lambda p: str(p.dtype))
     buckets = []
-    for _, group in groupby(params, key=lambda p: p.dtype):
-        group = list(group)
-        flat = _flatten_dense_tensors([p.grad if p.grad is not None else torch.zeros_like(p) for p in group])
-        buckets.append((group, flat, dist.all_reduce(flat, group=group, async_op=True)))
+    for _, alike in groupby(params, key=lambda p: p.dtype):
+        alike = list(alike)
+        flat = _flatten_dense_tensors([p.grad if p.grad is not None else torch.zeros_like(p) for p in alike])
+        buckets.append((alike, flat, dist.all_reduce(flat, group=group, async_op=True)))
     used = torch.tensor([p.grad is not None for p in params] + [not finite], dtype=torch.float32)
     used = used.to(params[0].device)
     return Averaging(buckets, (used, dist.all_reduce(used, group=group, async_op=True)), group)
