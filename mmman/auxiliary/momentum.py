@@ -137,6 +137,11 @@ class MomentumAuxiliary(BaseModule):
             state['scale'] = torch.ones_like(self.scale)
         return state
 
+    @property
+    def follows_source(self) -> bool:
+        """Whether :meth:`update` reads the first source's weights."""
+        return self.ema is not None
+
     @torch.no_grad()
     def update(self, sources: Sequence[nn.Module]) -> None:
         """Move EMA's parameters towards the first source's by one step (eq. 5). Buffers are left alone.
@@ -144,5 +149,5 @@ class MomentumAuxiliary(BaseModule):
         Args:
             sources (Sequence[nn.Module]): Segments of the next block.
         """
-        if self.ema is not None:
+        if self.follows_source:
             torch._foreach_lerp_(list(self.ema.parameters()), list(sources[0].parameters()), 1 - self.momentum)

@@ -50,5 +50,7 @@ class TwoBiasesAuxiliary(MomentumAuxiliary):
         state = super().start_state(source_states)
         return {key: value for key, value in state.items() if not key.startswith('ema.')}
 
-    def update(self, sources: Sequence[nn.Module]) -> None:
+    @property
+    def follows_source(self) -> bool:
         """Nothing follows the next block."""
+        return False

@@ -51,7 +51,7 @@ class Averaging:
 
 @torch.no_grad()
 def start_averaging(params: Iterable[nn.Parameter], finite: bool, group: dist.ProcessGroup | None = None) -> Averaging:
-    """Start to average ``.grad`` over all processes, without waiting for it.
+    """Start to average ``.grad`` over all processes, without waiting for it. Until it is finished there is none.
 
     Args:
         params (Iterable[nn.Parameter]): The parameters of one block, the same on every process.
@@ -63,11 +63,14 @@ def start_averaging(params: Iterable[nn.Parameter], finite: bool, group: dist.Pr
     """
     params = [p for p in params if p.requires_grad]
     params.sort(key=lambda p: str(p.dtype))
+    used = torch.tensor([p.grad is not None for p in params] + [not finite], dtype=torch.float32)
+    used = used.to(params[0].device)
     buckets = []
     for _, alike in groupby(params, key=lambda p: p.dtype):
         alike = list(alike)
         flat = _flatten_dense_tensors([p.grad if p.grad is not None else torch.zeros_like(p) for p in alike])
+        # The flat copy takes their place: both would cost memory while the next block computes.
+        for param in alike:
+            param.grad = None
         buckets.append((alike, flat, dist.all_reduce(flat, group=group, async_op=True)))
-    used = torch.tensor([p.grad is not None for p in params] + [not finite], dtype=torch.float32)
-    used = used.to(params[0].device)
     return Averaging(buckets, (used, dist.all_reduce(used, group=group, async_op=True)), group)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from mmengine.dist import get_world_size
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -43,6 +44,11 @@ class LocalOptimWrapper(OptimWrapperDict):
         self._counts: list[int] = []
         # Over several processes: what remains to be done for the block whose gradients are on their way.
         self._finish_pending: Callable[[], None] | None = None
+        # By block: what is wrong with a loss of the current window of accumulation. It goes on to the window's end,
+        # where all processes hear of it and raise together.
+        self._broken: dict[int, FloatingPointError] = {}
+        self._group: dist.ProcessGroup | None = None
+        self._main_group: dist.ProcessGroup | None = None
         for i, wrapper in enumerate(list(self.values())[:-1], start=1):
             if wrapper.clip_grad_kwargs:
                 # mmengine logs the norm it clips under this name; K blocks would overwrite each other's.
@@ -61,42 +67,64 @@ class LocalOptimWrapper(OptimWrapperDict):
             model (nn.Module): The model that is being trained.
 
         Raises:
-            RuntimeError: If the model is wrapped for several processes and there are several.
+            RuntimeError: If the model is wrapped for several processes by a wrapper that knows nothing of blocks.
         """
         if len(self) == 1:
             with self.main.optim_context(model):
                 yield
             return
-        no_sync, wrapped = nullcontext(), model
-        self._several = is_model_wrapper(model) and get_world_size() > 1
-        if is_model_wrapper(model):
-            model = model.module
-            if not isinstance(wrapped, LocalDistributedDataParallel):
-                if self._several:
-                    raise RuntimeError(
-                        f'{type(wrapped).__name__} cannot train {len(self)} blocks on {get_world_size()} processes: it '
-                        'would average the gradients of the last block only. Write '
-                        "model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')"
-                    )
-                # One process has nothing to average; the reducer must not wait for blocks that learned before it was
-                # armed.
-                no_sync, wrapped = wrapped.no_sync(), model
-        backbone = find_local_backbone(model)
-        step = LocalStep(update=partial(self._update_block, model))
-        if getattr(model.data_preprocessor, '_enable_normalize', False):
-            step.mean, step.std = model.data_preprocessor.mean, model.data_preprocessor.std
+        plain, no_sync = getattr(model, 'module', model), nullcontext()
+        several = is_model_wrapper(model) and get_world_size() > 1
+        if is_model_wrapper(model) and not isinstance(model, LocalDistributedDataParallel):
+            if several:
+                raise RuntimeError(
+                    f'{type(model).__name__} cannot train {len(self)} blocks on {get_world_size()} processes: it '
+                    'would average the gradients of the last block only. Write '
+                    "model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')"
+                )
+            # One process has nothing to average; the reducer must not wait for blocks that learned before it was
+            # armed.
+            no_sync, model = model.no_sync(), plain
+        group = model.process_group if several else None
 
         def take_targets(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
             step.data_samples = kwargs['data_samples'] if 'data_samples' in kwargs else args[1]
 
-        self.local_log_vars = {}
-        self._counts = [wrapper.inner_count for wrapper in self.values()]
-        handle = model.register_forward_pre_hook(take_targets, with_kwargs=True)
+        handle = plain.register_forward_pre_hook(take_targets, with_kwargs=True)
         try:
-            with self._usable_after_failure(), no_sync, self.main.optim_context(wrapped), backbone.bind(step):
+            with (
+                no_sync,
+                self.main.optim_context(model),
+                self.local_step(plain, group) as step,
+                find_local_backbone(plain).bind(step),
+            ):
                 yield
         finally:
             handle.remove()
+
+    @contextmanager
+    def local_step(
+        self, model: nn.Module, group: dist.ProcessGroup | None = None, main_group: dist.ProcessGroup | None = None
+    ) -> Iterator[LocalStep]:
+        """One training step, to run blocks in; an exception leaves model and optimizers usable.
+
+        Args:
+            model (nn.Module): The plain model, not wrapped.
+            group (ProcessGroup, optional): The processes over which the gradients of blocks 1..K-1 are averaged.
+            main_group (ProcessGroup, optional): Those over which :meth:`update_params` averages block K's, where no
+                wrapper of the model does.
+
+        Yields:
+            LocalStep: The step. Its targets are not set yet.
+        """
+        self._group, self._main_group = group, main_group
+        self.local_log_vars = {}
+        self._counts = [wrapper.inner_count for wrapper in self.values()]
+        step = LocalStep(update=partial(self._update_block, model))
+        if getattr(model.data_preprocessor, '_enable_normalize', False):
+            step.mean, step.std = model.data_preprocessor.mean, model.data_preprocessor.std
+        with self._usable_after_failure():
+            yield step
 
     def _update_block(
         self, model: nn.Module, index: int, losses: dict[str, Tensor], after_step: Callable[[], None]
@@ -108,28 +136,30 @@ class LocalOptimWrapper(OptimWrapperDict):
         """
         loss, log_vars = model.parse_losses(losses)
         self.local_log_vars.update({f'local{index}.{name}': value.detach() for name, value in log_vars.items()})
-        finite = bool(torch.isfinite(loss))
-        if not finite and not self._several:
-            raise _not_finite(index, log_vars)
+        if not torch.isfinite(loss):
+            error = _not_finite(index, log_vars)
+            if self._group is None:
+                raise error
+            self._broken.setdefault(index, error)
         wrapper = self.optim_wrappers[f'block{index}']
         # The forward may run under autocast; backward and step must not.
         with torch.autocast(loss.device.type, enabled=False):
             wrapper.backward(wrapper.scale_loss(loss))
-            self._finish()
-            if wrapper.should_update() and not self._several:
+            self.finish()
+            if wrapper.should_update() and self._group is None:
                 _step(wrapper, after_step)
             elif wrapper.should_update():
-                averaging = start_averaging(_params_of(wrapper), finite)
+                averaging = start_averaging(_params_of(wrapper), index not in self._broken, self._group)
 
                 def finish() -> None:
                     if not averaging.finish():
-                        raise _not_finite(index, log_vars, elsewhere=finite)
+                        raise self._broken.get(index) or _not_finite(index, log_vars, elsewhere=True)
                     _step(wrapper, after_step)
 
                 self._finish_pending = finish
         torch.clear_autocast_cache()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Step the block whose gradients are being averaged, if any."""
         if self._finish_pending is not None:
             finish, self._finish_pending = self._finish_pending, None
@@ -144,8 +174,17 @@ class LocalOptimWrapper(OptimWrapperDict):
             zero_kwargs (dict, optional): Arguments of the optimizer's ``zero_grad``.
         """
         with self._usable_after_failure():
-            self._finish()
-            self.main.update_params(loss, step_kwargs, zero_kwargs)
+            # As OptimWrapper.update_params; but the gradients of block K-1 are being averaged while block K computes.
+            self.main.backward(self.main.scale_loss(loss))
+            averaging = None
+            if self.should_update() and self._main_group is not None:
+                averaging = start_averaging(_params_of(self.main), True, self._main_group)
+            self.finish()
+            if averaging is not None:
+                averaging.finish()
+            if self.should_update():
+                self.main.step(**(step_kwargs or {}))
+                self.main.zero_grad(**(zero_kwargs or {}))
 
     @contextmanager
     def _usable_after_failure(self) -> Iterator[None]:
@@ -154,6 +193,7 @@ class LocalOptimWrapper(OptimWrapperDict):
             yield
         except BaseException:
             self._finish_pending = None
+            self._broken.clear()
             for wrapper, count in zip(self.values(), self._counts, strict=False):
                 wrapper.zero_grad()
                 wrapper._inner_count = count

@@ -1,8 +1,8 @@
 """Models: the backbone that learns locally."""
 
 from .detached_heads import check_heads
-from .local_backbone import LocalBackbone, find_local_backbone
+from .local_backbone import LocalBackbone, find_local_backbone, name_of
 from .local_block import LocalBlock
 from .local_step import LocalStep
 
-__all__ = ['LocalBackbone', 'LocalBlock', 'LocalStep', 'check_heads', 'find_local_backbone']
+__all__ = ['LocalBackbone', 'LocalBlock', 'LocalStep', 'check_heads', 'find_local_backbone', 'name_of']

@@ -98,7 +98,7 @@ class LocalBackbone(nn.Module):
                 layer = sum(map(len, outputs[: i + 1])) - 1
                 later = tuple(x.shape for outputs_of_block in outputs[i + 1 :] for x in outputs_of_block)
                 position = Position(i + 1, len(self.blocks), layer, later)
-                sources = self._sources(self.blocks[i])
+                sources = self.sources(self.blocks[i])
                 local[name_of(self.blocks[i])] = LocalBlock(auxiliary, sources, head, outputs[i][-1], inputs, position)
         self.train(training)
         return local
@@ -131,20 +131,36 @@ class LocalBackbone(nn.Module):
                 'LocalBackbone ran twice in one training step: models that call their backbone several times per '
                 'iteration with gradients cannot be trained in blocks; use partition=dict(num_blocks=1)'
             )
-        self._step.done = True
-        inputs, features = x, {}
-        for block in self.blocks[:-1]:
-            x = self._learn(block, x, inputs, features)
+        step, inputs, features = self._step, x, {}
+        step.done = True
+        if step.received is not None:
+            x, features = step.received
+        else:
+            for block in self.blocks[:-1]:
+                x = self.learn(block, x, inputs, features, step)
         x = self._run(self.blocks[-1], x, features)
         return self.family.outputs(self, features, x)
 
-    def _learn(self, block: Block, x: Tensor, inputs: Tensor, features: dict[int, Tensor]) -> Tensor:
-        """Run one block and let it learn. On return nothing of its graph is alive."""
-        step, local = self._step, self.local[name_of(block)]
+    def learn(self, block: Block, x: Tensor, inputs: Tensor, features: dict[int, Tensor], step: LocalStep) -> Tensor:
+        """Run one of the blocks 1..K-1 and let it learn. On return nothing of its graph is alive.
+
+        Args:
+            block (Block): The block.
+            x (Tensor): The detached output of the block before it, (N, C, H, W) or (N, L, C); the images for block 1.
+            inputs (Tensor): The images, (N, 3, H, W).
+            features (dict[int, Tensor]): Collects what the block adds to the backbone's outputs, detached.
+            step (LocalStep): The step, with the batch's targets.
+
+        Returns:
+            Tensor: The block's detached output.
+        """
+        local = self.local[name_of(block)]
         own: dict[int, Tensor] = {}
         x = self._run(block, x, own)
-        step.update(block.index, local(x, inputs, step), lambda: local.update_auxiliary(self._sources(block)))
         features.update({i: feature.detach() for i, feature in own.items()})
+        if step.handed_on is not None:
+            step.handed_on(block.index, x.detach(), features)
+        step.update(block.index, local(x, inputs, step), lambda: local.update_auxiliary(self.sources(block)))
         return x.detach()
 
     def _run(self, block: Block, x: Tensor, features: dict[int, Tensor]) -> Tensor:
@@ -165,8 +181,8 @@ class LocalBackbone(nn.Module):
 
     # ---------------------------------------------------------------------------------------- blocks and their weights
 
-    def _sources(self, block: Block) -> list[nn.Module]:
-        """The segments of the next block, whose first ones the block's auxiliary network copies."""
+    def sources(self, block: Block) -> list[nn.Module]:
+        """The segments of the next block, as modules: what this block's auxiliary network copies."""
         return [self.family.module(self, segment) for segment in self.blocks[block.index].segments]
 
     def _trainable(self, segment: Segment) -> bool:
@@ -194,6 +210,15 @@ class LocalBackbone(nn.Module):
             owners.update(dict.fromkeys(self.local[name_of(block)].parameters(), block.index))
         return owners
 
+    def block_of_buffers(self) -> dict[Tensor, int]:
+        """The index of the block that each buffer of blocks 1..K-1 belongs to; the others belong to block K."""
+        owners = {}
+        for block in self.blocks[:-1]:
+            for segment in block.segments:
+                owners.update(dict.fromkeys(self.family.buffers(self, segment), block.index))
+            owners.update(dict.fromkeys(self.local[name_of(block)].buffers(), block.index))
+        return owners
+
     def train(self, mode: bool = True) -> 'LocalBackbone':
         """Set training mode. The backbone's ``norm_eval`` holds for the auxiliary networks, not for the local heads."""
         super().train(mode)
@@ -209,7 +234,7 @@ class LocalBackbone(nn.Module):
         finally:
             self._modules['local'] = local
         for block in self.blocks[:-1]:
-            local[name_of(block)].start_from(self._sources(block))
+            local[name_of(block)].start_from(self.sources(block))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # A plain checkpoint: LB and EMA start as copies of the weights that are being loaded. (While init_weights loads

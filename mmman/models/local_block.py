@@ -47,10 +47,13 @@ class LocalBlock(BaseModule):
             step (LocalStep): The step, with the batch's targets.
 
         Returns:
-            dict[str, Tensor]: The local head's losses.
+            dict[str, Tensor]: The local head's losses; and, to be logged, the auxiliary network's scale s.
         """
         output = BlockOutput(x=x, y=self._y(x), inputs=inputs, mean=step.mean, std=step.std)
-        return self.head.loss(output, step.data_samples)
+        losses = self.head.loss(output, step.data_samples)
+        if self.auxiliary is not None and self.auxiliary.scale is not None:
+            losses['scale'] = self.auxiliary.scale.detach()
+        return losses
 
     def _y(self, x: Tensor) -> Tensor:
         return x if self.auxiliary is None else self.auxiliary(x)

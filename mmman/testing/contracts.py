@@ -46,7 +46,7 @@ def gradients_of_each_loss(model: nn.Module, batch: dict) -> tuple[dict[int, set
 def auxiliaries(model: nn.Module) -> list[tuple[MomentumAuxiliary, list[nn.Module]]]:
     """The auxiliary network of every block but the last, each with the segments of the next block."""
     backbone = find_local_backbone(model)
-    return [(backbone.local[f'block{b.index}'].auxiliary, backbone._sources(b)) for b in backbone.blocks[:-1]]
+    return [(backbone.local[f'block{b.index}'].auxiliary, backbone.sources(b)) for b in backbone.blocks[:-1]]
 
 
 class StepAtTheEnd(LocalOptimWrapper):
@@ -60,7 +60,7 @@ class StepAtTheEnd(LocalOptimWrapper):
         """Step all blocks."""
         loss.backward()
         for block in self.backbone.blocks[:-1]:
-            self.backbone.local[f'block{block.index}'].update_auxiliary(self.backbone._sources(block))
+            self.backbone.local[f'block{block.index}'].update_auxiliary(self.backbone.sources(block))
         for wrapper in self.values():
             wrapper.step()
             wrapper.zero_grad()

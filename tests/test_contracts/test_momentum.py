@@ -14,7 +14,7 @@ from mmman.testing import assert_same_state, build_model, optim_wrapper_for, tin
 def sources(model):
     """Pairs of auxiliary network and the segment it copies."""
     backbone = find_local_backbone(model)
-    return [(backbone.local[f'block{b.index}'].auxiliary, backbone._sources(b)[0]) for b in backbone.blocks[:-1]]
+    return [(backbone.local[f'block{b.index}'].auxiliary, backbone.sources(b)[0]) for b in backbone.blocks[:-1]]
 
 
 @pytest.mark.parametrize('backbone', [{}, dict(frozen_stages=1, norm_eval=True)], ids=['plain', 'frozen'])

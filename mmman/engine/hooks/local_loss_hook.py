@@ -8,7 +8,6 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmman.engine.optim_wrapper import LocalOptimWrapper
-from mmman.models import find_local_backbone
 from mmman.registry import HOOKS
 
 
@@ -47,7 +46,6 @@ class LocalLossHook(Hook):
                 f'{type(optim_wrapper).__name__}'
                 ": set optim_wrapper = dict(constructor='mmman.LocalOptimWrapperConstructor', ...)"
             )
-        self._backbone = find_local_backbone(getattr(runner.model, 'module', runner.model))
         if not self.grad_norm:
             return
         for i, wrapper in enumerate(optim_wrapper.values(), start=1):
@@ -68,9 +66,6 @@ class LocalLossHook(Hook):
         """
         for name, value in runner.optim_wrapper.local_log_vars.items():
             runner.message_hub.update_scalar(f'train/{name}', value)
-        for i, local in enumerate(self._backbone.local.values(), start=1):
-            if local.auxiliary is not None and local.auxiliary.scale is not None:
-                runner.message_hub.update_scalar(f'train/local{i}.scale', local.auxiliary.scale.detach())
 
 
 def _log_grad_norm(message_hub: Any, name: str, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:

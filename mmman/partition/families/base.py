@@ -69,10 +69,19 @@ class BackboneFamily(ABC):
 
     def parameters(self, backbone: nn.Module, segment: Segment) -> Iterator[nn.Parameter]:
         """The parameters that a segment owns."""
+        for owned in self._owned(backbone, segment):
+            yield from [owned] if isinstance(owned, nn.Parameter) else owned.parameters()
+
+    def buffers(self, backbone: nn.Module, segment: Segment) -> Iterator[Tensor]:
+        """The buffers of the submodules that a segment owns."""
+        for owned in self._owned(backbone, segment):
+            yield from [] if isinstance(owned, nn.Parameter) else owned.buffers()
+
+    @staticmethod
+    def _owned(backbone: nn.Module, segment: Segment) -> Iterator[nn.Module | nn.Parameter]:
         for name in segment.owns:
             parent, _, attribute = name.rpartition('.')
-            owned = getattr(backbone.get_submodule(parent), attribute)
-            yield from [owned] if isinstance(owned, nn.Parameter) else owned.parameters()
+            yield getattr(backbone.get_submodule(parent), attribute)
 
     def example_input(self, backbone: nn.Module) -> Tensor:
         """A small image batch of one (1, C, H, W) to infer shapes with, on the backbone's device."""
