@@ -1,13 +1,14 @@
 """Engine: the per-block optimizers and the hooks that go with them."""
 
 from .cpu_amp_optim_wrapper import CPUAmpOptimWrapper
-from .hooks import LocalLossHook
+from .hooks import ExactCheckpointHook, LocalLossHook
 from .model_wrapper import LocalDistributedDataParallel
 from .optim_wrapper import LocalOptimWrapper
 from .optim_wrapper_constructor import LocalOptimWrapperConstructor
 
 __all__ = [
     'CPUAmpOptimWrapper',
+    'ExactCheckpointHook',
     'LocalDistributedDataParallel',
     'LocalLossHook',
     'LocalOptimWrapper',

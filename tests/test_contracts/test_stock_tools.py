@@ -138,16 +138,6 @@ def test_grad_norms_are_logged_on_request(tmp_path):
         assert len(values) == 7 and all(value > 0 for value in values)
 
 
-def test_resumed_training_equals_training_that_never_stopped(tmp_path):
-    """One process, no random augmentation; random number generators are the next contract's matter."""
-    whole = trained(4, tmp_path / 'whole', default_hooks=dict(checkpoint=dict(interval=4)))
-    expected = torch.load(tmp_path / 'whole' / 'iter_4.pth', weights_only=False)
-    assert set(expected['optimizer']) == {'block1', 'block2', 'block3', 'block4'}
-    resumed = trained(4, tmp_path / 'resumed', resume=True, load_from=str(tmp_path / 'whole' / 'iter_4.pth'))
-    assert scalars(resumed, 'loss') == scalars(whole, 'loss')
-    assert_same_state(resumed.model, whole.model)
-
-
 def test_the_loss_hook_without_local_learning_says_what_to_write(tmp_path):
     with pytest.raises(TypeError, match='optim_wrapper is a OptimWrapper: set optim_wrapper = dict\\(constructor='):
         trained(None, tmp_path, custom_hooks=[dict(type='mmman.LocalLossHook')])

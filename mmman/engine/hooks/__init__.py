@@ -1,5 +1,6 @@
 """Hooks of local learning."""
 
+from .exact_checkpoint_hook import ExactCheckpointHook
 from .local_loss_hook import LocalLossHook
 
-__all__ = ['LocalLossHook']
+__all__ = ['ExactCheckpointHook', 'LocalLossHook']
