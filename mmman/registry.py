@@ -1,6 +1,7 @@
 """Registries of mmman: children of mmengine's, so that configs of every OpenMMLab toolbox reach them as ``mmman.X``."""
 
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import LOOPS as MMENGINE_LOOPS
 from mmengine.registry import MODEL_WRAPPERS as MMENGINE_MODEL_WRAPPERS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
@@ -15,6 +16,7 @@ MODELS = Registry(
 )
 MODEL_WRAPPERS = Registry('model_wrapper', parent=MMENGINE_MODEL_WRAPPERS, scope='mmman', locations=['mmman.engine'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmman', locations=['mmman.engine'])
+LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='mmman', locations=['mmman.engine'])
 OPTIM_WRAPPERS = Registry('optim_wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='mmman', locations=['mmman.engine'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',

@@ -5,6 +5,12 @@ from .hooks import ExactCheckpointHook, LocalLossHook
 from .model_wrapper import LocalDistributedDataParallel
 from .optim_wrapper import LocalOptimWrapper
 from .optim_wrapper_constructor import LocalOptimWrapperConstructor
+from .pipeline import (
+    PipelineCheckpointHook,
+    PipelineEpochBasedTrainLoop,
+    PipelineIterBasedTrainLoop,
+    PipelineParallel,
+)
 
 __all__ = [
     'CPUAmpOptimWrapper',
@@ -13,4 +19,8 @@ __all__ = [
     'LocalLossHook',
     'LocalOptimWrapper',
     'LocalOptimWrapperConstructor',
+    'PipelineCheckpointHook',
+    'PipelineEpochBasedTrainLoop',
+    'PipelineIterBasedTrainLoop',
+    'PipelineParallel',
 ]

@@ -10,7 +10,10 @@ import importlib.util
 import os.path as osp
 from typing import Any
 
+import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.dist import init_dist
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -24,6 +27,7 @@ __all__ = [
     'apply_train_options',
     'build_runner',
     'check_data',
+    'join_processes',
     'load_config',
     'register_toolbox',
 ]
@@ -83,7 +87,23 @@ def build_runner(cfg: Config) -> Runner:
     Args:
         cfg: A complete config.
     """
+    join_processes(cfg)
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def join_processes(cfg: Config) -> None:
+    """Join the processes that torchrun started, on a machine without an accelerator by gloo.
+
+    Args:
+        cfg: A complete config.
+    """
+    if cfg.get('launcher') != 'pytorch' or dist.is_initialized():
+        return
+    if get_device() == 'cpu':
+        # mmengine's launcher asks for a GPU before anything else, whichever backend the config names.
+        dist.init_process_group('gloo')
+    else:
+        init_dist('pytorch', **cfg.env_cfg.get('dist_cfg', {}))
 
 
 def _set_mmpretrain_defaults(dataloader: ConfigDict) -> None:
