@@ -25,7 +25,9 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
     Args:
         module (nn.Module): A model with a :class:`mmman.models.LocalBackbone`.
         broadcast_buffers (bool): See above. Defaults to False, as mmengine's runner has it.
-        **kwargs: Other arguments of ``mmengine.model.MMDistributedDataParallel``.
+        **kwargs: Other arguments of ``mmengine.model.MMDistributedDataParallel``. ``find_unused_parameters`` belongs
+            here too: mmengine's runner reads the config's own entry of that name only where there is no
+            ``model_wrapper_cfg``.
     """
 
     def __init__(self, module: nn.Module, broadcast_buffers: bool = False, **kwargs: Any) -> None:

@@ -36,11 +36,11 @@ class LocalOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
         if self.optim_wrapper_cfg.get('type') == 'AmpOptimWrapper' and not _has_accelerator():
             print_log(
-                'No accelerator: AmpOptimWrapper is replaced by mmman.CPUAmpOptimWrapper (bfloat16 autocast on CPU)',
+                'No accelerator: AmpOptimWrapper is replaced by mmman.CPUAmpOptimWrapper (autocast on CPU, to bfloat16 '
+                'unless dtype says float16)',
                 logger='current',
                 level=logging.WARNING,
             )
-            self.optim_wrapper_cfg.pop('loss_scale', None)
             self.optim_wrapper_cfg['type'] = 'mmman.CPUAmpOptimWrapper'
 
     def __call__(self, model: nn.Module) -> LocalOptimWrapper:

@@ -43,7 +43,8 @@ class ContrastiveHead(BaseModule):
         labels = torch.cat([sample.gt_label for sample in data_samples])
         others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
         positive = (labels[:, None] == labels[None, :]) & others
-        similarity = vectors @ vectors.T / self.temperature
+        with torch.autocast(vectors.device.type, enabled=False):
+            similarity = vectors @ vectors.T / self.temperature
         log_prob = similarity - similarity.masked_fill(~others, -torch.inf).logsumexp(dim=1, keepdim=True)
         counts = positive.sum(dim=1)
         mean_log_prob = log_prob.masked_fill(~positive, 0).sum(dim=1) / counts.clamp(min=1)

@@ -77,6 +77,7 @@ class PredSimLocalHead(LocalHead):
 
 
 def _similarity(vectors: Tensor) -> Tensor:
-    """Cosines between the rows, each centred: (N, C) to (N, N)."""
+    """Cosines between the rows, each centred, in single precision: (N, C) to (N, N)."""
     vectors = F.normalize(vectors - vectors.mean(dim=1, keepdim=True), dim=1)
-    return vectors @ vectors.T
+    with torch.autocast(vectors.device.type, enabled=False):
+        return vectors @ vectors.T

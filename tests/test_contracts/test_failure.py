@@ -1,11 +1,18 @@
 """Contract 8: what is wrong is said in one line that helps, and nothing is lost."""
 
+import subprocess
+import sys
+from functools import partial
+
 import pytest
 import torch
 from mmengine.registry import MODELS
 
 from mmman.models import LocalBackbone, find_local_backbone
 from mmman.testing import build_model, optim_wrapper_for, tiny_batch, tiny_retinanet, train
+from mmman.testing.distributed import on_processes
+from mmman.testing.distributed_scenarios import local_loss_not_finite
+from mmman.testing.fail_on_one_process import MESSAGE
 
 HEAD = tiny_retinanet(4).backbone.local_head
 RESNET = dict(type='mmdet.ResNet', depth=18, base_channels=8, out_indices=(0, 1, 2, 3), norm_eval=False)
@@ -142,6 +149,42 @@ def test_a_local_loss_that_is_not_finite_stops_before_its_step_and_names_the_blo
     assert [wrapper.inner_count for wrapper in optim_wrapper.values()] == [0] * 4
     train(model, optim_wrapper, [tiny_batch()] * 2)
     assert [wrapper.inner_count for wrapper in optim_wrapper.values()] == [2] * 4
+
+
+@pytest.fixture(scope='module')
+def two_processes(tmp_path_factory):
+    """What two processes returned; by the number of accumulated steps. Block 2's loss is not finite on the second."""
+    scenarios = {str(counts): partial(local_loss_not_finite, counts) for counts in (1, 2)}
+    return on_processes(scenarios, tmp_path_factory.mktemp('processes'))
+
+
+@pytest.mark.parametrize('counts', [1, 2])
+def test_a_local_loss_that_is_not_finite_on_one_process_stops_both(counts, two_processes):
+    first, second = two_processes[str(counts)]
+    text = 'the local loss of block 2 is not finite ('
+    assert f'{text}on another process; here ' in first['error'] and f'{text}loss=nan' in second['error']
+    for result in (first, second):
+        stepped = {name for name, value in result['before'].items() if not torch.equal(value, result['after'][name])}
+        assert {result['owners'][name] for name in stepped} == {1}
+        assert result['grads'] == 0
+        # In the last step of a window the blocks fall back to what they were before it.
+        assert result['counts'] == [counts - 1] * 4
+        # Usable: the following steps train all blocks.
+        moved = {name for name, value in result['after'].items() if not torch.equal(value, result['end'][name])}
+        assert {result['owners'][name] for name in moved} == {1, 2, 3, 4}
+    for part in ('after', 'end'):
+        assert all(torch.equal(value, second[part][name]) for name, value in first[part].items())
+
+
+def test_an_error_on_one_process_ends_the_job_while_the_other_waits():
+    """The other process hangs in its all-reduce until torchrun ends it; that the job ends is torchrun's doing."""
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    done = subprocess.run(
+        [*command, '-m', 'mmman.testing.fail_on_one_process'], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode != 0
+    assert f'RuntimeError: {MESSAGE}' in done.stderr
+    assert 'process 0 did step 0' in done.stdout and 'did step 1' not in done.stdout
 
 
 @pytest.mark.parametrize('num_items', [(0, 0), (0, 3), (1,)], ids=['no box', 'an image without boxes', 'batch of one'])

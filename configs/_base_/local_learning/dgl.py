@@ -3,3 +3,4 @@ local_learning = dict(
     auxiliary=dict(type='mmman.MomentumAuxiliary', momentum=0.995),
     local_head=dict(type='mmman.DGLLocalHead', head=dict(type='LinearClsHead', num_classes=10)),
 )
+model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')  # on several processes

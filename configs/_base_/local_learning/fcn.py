@@ -18,3 +18,4 @@ local_learning = dict(
         ),
     ),
 )
+model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')  # on several processes

@@ -12,3 +12,4 @@ local_learning = dict(
         task_weight=[0.464, 0.393],
     ),
 )
+model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')  # on several processes

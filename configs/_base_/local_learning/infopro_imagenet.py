@@ -26,3 +26,4 @@ local_learning = dict(
         task_weight=0.75,
     ),
 )
+model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')  # on several processes

@@ -5,3 +5,4 @@ local_learning = dict(
     auxiliary=dict(type='mmman.MomentumAuxiliary', momentum=0.995, num_layers=2),
     local_head=dict(type='mmman.ClassificationLocalHead', head=dict(type='LinearClsHead', num_classes=1000)),
 )
+model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')  # on several processes
