@@ -22,8 +22,9 @@ FOLDER = ROOT / 'configs'
 CONFIGS = {
     path.relative_to(FOLDER).as_posix(): path
     for path in sorted(FOLDER.rglob('*.py'))
-    if '_base_' not in path.relative_to(FOLDER).parts
+    if not {'_base_', 'pipeline'} & set(path.relative_to(FOLDER).parts)
 }
+PIPELINES = sorted((FOLDER / 'pipeline').glob('*.py'))
 LOCAL = [name for name in CONFIGS if 'manpp' in name]
 CLASSIFICATION = [name for name in CONFIGS if name.startswith('classification/')]
 DATA_SETS = ('cifar10', 'cityscapes', 'coco', 'imagenet', 'stl10', 'svhn')

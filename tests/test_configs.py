@@ -14,6 +14,7 @@ from shipped_configs import (
     DATA_SETS,
     FOLDER,
     LOCAL,
+    PIPELINES,
     ROOT,
     assert_builds_with,
     blocks_asked,
@@ -48,11 +49,27 @@ def test_twin_differs_in_the_local_learning_lines_only(name):
     ours['model']['backbone'] = wrapper['backbone']
     assert ours['optim_wrapper'].pop('constructor') == 'mmman.LocalOptimWrapperConstructor'
     assert ours.pop('custom_hooks') == [dict(type='mmman.LocalLossHook')]
+    assert ours.pop('model_wrapper_cfg') == dict(type='mmman.LocalDistributedDataParallel')
     assert 'mmman' in ours.pop('custom_imports')['imports']
     twin.pop('custom_imports', None)
     for key in ('local_learning', 'ends'):  # where the configs took dicts and lists from
         ours.pop(key, None)
     assert ours == twin
+
+
+@pytest.mark.parametrize('path', PIPELINES, ids=lambda path: path.stem)
+def test_a_pipeline_trains_its_base(path):
+    cfg = Config.fromfile(path)
+    folder = 'classification/' if path.stem.endswith('cifar10') else ''
+    base = load(f'{folder}{path.name}')
+    ours, theirs = plain(cfg.to_dict()), plain(base.to_dict())
+    assert ours.pop('model_wrapper_cfg') == dict(type='mmman.PipelineParallel')
+    theirs.pop('model_wrapper_cfg')
+    assert ours['train_cfg'].pop('type') == 'mmman.Pipeline' + theirs['train_cfg'].pop('type')
+    assert ours['default_hooks']['checkpoint'].pop('type') == 'mmman.PipelineCheckpointHook'
+    theirs['default_hooks']['checkpoint'].pop('type')
+    assert ours == theirs
+    assert f'`pipeline/{path.name}`' in README.read_text()
 
 
 @pytest.mark.parametrize('name', LOCAL)

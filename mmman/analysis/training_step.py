@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from .live_bytes import LiveBytes, tensors_of
 
@@ -41,10 +43,14 @@ class TrainingStep:
         runner = Runner.from_cfg(cfg)
         self.batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=runner.seed)))
         self.model = runner.model
-        self.model.init_weights()
+        getattr(self.model, 'module', self.model).init_weights()
         self.model.train()
         self.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        self.prepare(self.model, self.optim_wrapper)
         self.run()  # the optimizer states exist from now on
+
+    def prepare(self, model: nn.Module, optim_wrapper: OptimWrapper) -> None:
+        """What is to be done before the first step; nothing here."""
 
     def run(self) -> None:
         """Train one step."""
