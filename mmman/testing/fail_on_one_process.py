@@ -1,11 +1,15 @@
-"""A training that fails on process 1 while process 0 waits for it; to be started by torchrun."""
+"""A training that fails on process 1 while process 0 waits for it; to be started by torchrun.
+
+Its argument is the type of the model's wrapper.
+"""
+
+import sys
 
 import torch
 import torch.distributed as dist
-from mmengine.registry import init_default_scope
+from mmengine.registry import MODEL_WRAPPERS, init_default_scope
 
 import mmman.classification  # noqa: F401
-from mmman.engine import LocalDistributedDataParallel
 from mmman.models import find_local_backbone
 
 from .distributed import batches_of, model_of, part_of
@@ -15,14 +19,14 @@ MESSAGE = 'process 1 cannot go on'
 
 
 def main() -> None:
-    """Train; in the second step block 2's local head raises on process 1."""
+    """Train; in the second step block 3's local head raises on process 1."""
     torch.set_num_threads(1)
     init_default_scope('mmpretrain')
     dist.init_process_group('gloo')
     model = model_of('classifier')
-    wrapped = LocalDistributedDataParallel(model)
+    wrapped = MODEL_WRAPPERS.build(dict(type=sys.argv[1], module=model))
     wrapper = optim_wrapper_for(wrapped)
-    head = find_local_backbone(model).local['block2'].head
+    head = find_local_backbone(model).local['block3'].head
 
     def fail(*args: object) -> None:
         raise RuntimeError(MESSAGE)

@@ -176,15 +176,16 @@ def test_a_local_loss_that_is_not_finite_on_one_process_stops_both(counts, two_p
         assert all(torch.equal(value, second[part][name]) for name, value in first[part].items())
 
 
-def test_an_error_on_one_process_ends_the_job_while_the_other_waits():
-    """The other process hangs in its all-reduce until torchrun ends it; that the job ends is torchrun's doing."""
+@pytest.mark.parametrize('wrapper', ['LocalDistributedDataParallel', 'PipelineParallel'])
+def test_an_error_on_one_process_ends_the_job_while_the_other_waits(wrapper):
+    """The other process hangs until torchrun ends it; that the job ends is torchrun's doing."""
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    done = subprocess.run(
-        [*command, '-m', 'mmman.testing.fail_on_one_process'], capture_output=True, text=True, timeout=120, check=False
-    )
+    command += ['-m', 'mmman.testing.fail_on_one_process', f'mmman.{wrapper}']
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode != 0
     assert f'RuntimeError: {MESSAGE}' in done.stderr
-    assert 'process 0 did step 0' in done.stdout and 'did step 1' not in done.stdout
+    assert 'process 0 did step 0' in done.stdout and 'process 1 did step 1' not in done.stdout
+    assert 'process 0 did step 2' not in done.stdout
 
 
 @pytest.mark.parametrize('num_items', [(0, 0), (0, 3), (1,)], ids=['no box', 'an image without boxes', 'batch of one'])
