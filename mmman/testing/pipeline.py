@@ -210,11 +210,11 @@ def wrong_arguments() -> list[str]:
             PipelineParallel(model, **arguments)
         except ValueError as error:
             errors.append(str(error))
-    try:
-        plain = optim_wrapper_for(model, local=False)
-        PipelineParallel(model).train_step(None, plain)
-    except TypeError as error:
-        errors.append(str(error))
+    for local, kind in ((False, TypeError), (True, RuntimeError)):
+        try:
+            PipelineParallel(model).train_step(None, optim_wrapper_for(model, local=local))
+        except kind as error:
+            errors.append(str(error))
     return errors
 
 

@@ -135,8 +135,9 @@ def test_heads_average_over_the_processes_of_the_same_stage(results):
 
 def test_what_cannot_be_is_said_in_one_line(results):
     for errors in results['errors']:
-        processes, shares, delay, plain = errors
+        processes, shares, delay, plain, loop = errors
         assert '4 processes cannot be shared out among pipelines of 3 stages' in processes
         assert 'blocks_per_stage=[1, 2] must be 2 positive numbers that add up to the 4 blocks' in shares
         assert 'delay >= 0' in delay
         assert "optim_wrapper is a OptimWrapper: set optim_wrapper = dict(constructor='mmman.Local" in plain
+        assert "set train_cfg.type='mmman.PipelineIterBasedTrainLoop'" in loop

@@ -103,11 +103,20 @@ class PipelineParallel(nn.Module):
         Returns:
             dict[str, Tensor]: The model's log variables; on other stages than the last the latest that are known there,
             none at first.
+
+        Raises:
+            TypeError: If the optimizers are not those of blocks.
+            RuntimeError: If :meth:`take_own_part` was not called before, as the pipeline's loops do.
         """
         if not isinstance(optim_wrapper, LocalOptimWrapper):
             raise TypeError(
                 f'PipelineParallel trains blocks, but optim_wrapper is a {type(optim_wrapper).__name__}: set '
                 "optim_wrapper = dict(constructor='mmman.LocalOptimWrapperConstructor', ...)"
+            )
+        if self.placement.is_whole:
+            raise RuntimeError(
+                'every process of this pipeline still has the whole model, and would read data of its own: set '
+                "train_cfg.type='mmman.PipelineIterBasedTrainLoop' or 'mmman.PipelineEpochBasedTrainLoop'"
             )
         mesh, module = self.mesh, self.module
         group = mesh.same_stage if mesh.replicas > 1 else None
