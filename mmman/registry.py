@@ -12,7 +12,7 @@ MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mmman',
-    locations=['mmman.auxiliary', 'mmman.local_heads', 'mmman.models'],
+    locations=['mmman.auxiliary', 'mmman.local_heads', 'mmman.losses', 'mmman.models'],
 )
 MODEL_WRAPPERS = Registry('model_wrapper', parent=MMENGINE_MODEL_WRAPPERS, scope='mmman', locations=['mmman.engine'])
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmman', locations=['mmman.engine'])
