@@ -9,7 +9,6 @@ from unittest import mock
 
 import torch
 import torch.distributed as dist
-from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
 from mmman.engine import LocalDistributedDataParallel
@@ -18,17 +17,10 @@ from mmman.models import find_local_backbone
 from .contracts import auxiliaries
 from .detection import tiny_batch
 from .distributed import STEPS, batches_of, model_of, part_of
-from .training import optim_wrapper_for, train
+from .training import counted_optim_wrapper, optim_wrapper_for, train
 
 State = dict[str, Tensor]
 LR = 2.0**14  # so large that even small gradients change a weight of 1 in single precision
-
-
-def counted_optim_wrapper(model: nn.Module, options: dict[str, Any]) -> OptimWrapper:
-    """An optimizer wrapper that knows the length of training."""
-    wrapper = optim_wrapper_for(model, **options)
-    wrapper.initialize_count_status(model, 0, STEPS)
-    return wrapper
 
 
 def _wrapped(model: nn.Module) -> LocalDistributedDataParallel:
@@ -52,7 +44,7 @@ def train_a_part(task: str, frozen: bool = False, options: dict[str, Any] | None
             for param in model.parameters():
                 param.add_(1)
     wrapped = _wrapped(model)
-    wrapper = counted_optim_wrapper(wrapped, options or {})
+    wrapper = counted_optim_wrapper(wrapped, options or {}, STEPS)
     states = []
     for batch in batches_of(task):
         train(wrapped, wrapper, [part_of(batch, dist.get_rank())])
@@ -155,7 +147,7 @@ def traffic(task: str, accumulative_counts: int) -> list[list[tuple[str, int]]]:
         return all_reduce(tensor, *args, **kwargs)
 
     wrapped.register_comm_hook(None, reducer_sends)
-    wrapper = counted_optim_wrapper(wrapped, dict(accumulative_counts=accumulative_counts))
+    wrapper = counted_optim_wrapper(wrapped, dict(accumulative_counts=accumulative_counts), STEPS)
     for i, inner in enumerate(wrapper.values(), start=1):
         inner.optimizer.register_step_pre_hook(lambda *args, i=i: events.append(('step', i)))
     steps = []

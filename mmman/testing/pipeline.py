@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from mmdet.utils import reduce_mean
-from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -19,7 +18,7 @@ from mmman.models import LocalBackbone, find_local_backbone
 
 from .cases import CASES
 from .runner import tiny_run_cfg
-from .training import build_model, optim_wrapper_for
+from .training import build_model, counted_optim_wrapper, optim_wrapper_for
 
 STEPS = 5
 
@@ -54,7 +53,7 @@ def train_in_pipeline(
         optimizer states this process held while it trained.
     """
     wrapped = PipelineParallel(model, **pipeline)
-    optim_wrapper = _counted(wrapped, options, len(batches))
+    optim_wrapper = counted_optim_wrapper(wrapped, options, len(batches))
     wrapped.take_own_part(optim_wrapper)
     logs = []
     for batch in batches:
@@ -89,7 +88,7 @@ def train_with_delay(
     Returns:
         list[dict]: Every step's log variables.
     """
-    optim_wrapper = _counted(model, options, len(batches))
+    optim_wrapper = counted_optim_wrapper(model, options, len(batches))
     backbone = find_local_backbone(model)
     logs, history = [], {i: [_source(backbone, i)] for i in last_blocks}
     for step, batch in enumerate(batches):
@@ -111,13 +110,6 @@ def _source(backbone: LocalBackbone, index: int) -> nn.Module:
 def _sources_of_old(backbone: LocalBackbone, old: dict[int, nn.Module], block: Any) -> list[nn.Module]:
     sources = LocalBackbone.sources(backbone, block)
     return [old[block.index], *sources[1:]] if block.index in old else sources
-
-
-def _counted(model: nn.Module, options: dict[str, Any], steps: int) -> OptimWrapper:
-    """An optimizer wrapper that knows the length of training."""
-    optim_wrapper = optim_wrapper_for(model, **options)
-    optim_wrapper.initialize_count_status(model, 0, steps)
-    return optim_wrapper
 
 
 # ------------------------------------------------------------------------------------------ run on every process

@@ -37,6 +37,13 @@ def optim_wrapper_for(model: nn.Module, local: bool = True, optimizer: dict | No
     return build_optim_wrapper(model, ConfigDict(cfg))
 
 
+def counted_optim_wrapper(model: nn.Module, options: dict, steps: int) -> OptimWrapper:
+    """:func:`optim_wrapper_for` with the given options, which knows that training has so many steps."""
+    optim_wrapper = optim_wrapper_for(model, **options)
+    optim_wrapper.initialize_count_status(model, 0, steps)
+    return optim_wrapper
+
+
 def train(model: nn.Module, optim_wrapper: OptimWrapper, batches: Iterable[dict]) -> list[dict[str, Tensor]]:
     """Run one training step on every batch; returns the model's log variables of each."""
     return [model.train_step(copy.deepcopy(batch), optim_wrapper) for batch in batches]

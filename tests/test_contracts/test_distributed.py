@@ -9,9 +9,8 @@ import torch
 
 from mmman.models import find_local_backbone
 from mmman.testing import train
-from mmman.testing.distributed import TASKS, WORLD_SIZE, batches_of, model_of, on_processes, part_of
+from mmman.testing.distributed import STEPS, TASKS, WORLD_SIZE, batches_of, model_of, on_processes, part_of
 from mmman.testing.distributed_scenarios import (
-    counted_optim_wrapper,
     gradients_of_one_step,
     gradients_of_parts,
     gradients_of_uneven_parts,
@@ -22,6 +21,7 @@ from mmman.testing.distributed_scenarios import (
     train_a_part,
     uneven_batch,
 )
+from mmman.testing.training import counted_optim_wrapper
 
 BFLOAT16 = dict(type='AmpOptimWrapper')  # what --amp writes
 OPTIONS = {'every step': {}, 'accumulation': dict(accumulative_counts=2)}
@@ -50,7 +50,7 @@ def results(tmp_path_factory):
 def train_at_once(task, frozen, options):
     """One process on the joint batch: the state at the start and after each step."""
     model = model_of(task, frozen)
-    wrapper = counted_optim_wrapper(model, options)
+    wrapper = counted_optim_wrapper(model, options, STEPS)
     states = [copy.deepcopy(model.state_dict())]
     for batch in batches_of(task):
         train(model, wrapper, [batch])
