@@ -27,6 +27,7 @@ model = dict(
 )
 optim_wrapper = dict(constructor='mmman.LocalOptimWrapperConstructor')
 custom_hooks = [dict(type='mmman.LocalLossHook')]
+default_hooks = dict(checkpoint=dict(type='mmman.ExactCheckpointHook'))
 model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')  # on several processes
 
 # mmdet's data settings, in the folder that MMMAN_COCO_ROOT names.

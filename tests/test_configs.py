@@ -50,8 +50,11 @@ def test_twin_differs_in_the_local_learning_lines_only(name):
     assert ours['optim_wrapper'].pop('constructor') == 'mmman.LocalOptimWrapperConstructor'
     assert ours.pop('custom_hooks') == [dict(type='mmman.LocalLossHook')]
     assert ours.pop('model_wrapper_cfg') == dict(type='mmman.LocalDistributedDataParallel')
+    assert ours['default_hooks']['checkpoint'].pop('type') == 'mmman.ExactCheckpointHook'
+    assert twin['default_hooks']['checkpoint'].pop('type') == 'CheckpointHook'
     assert 'mmman' in ours.pop('custom_imports')['imports']
-    twin.pop('custom_imports', None)
+    # The twin of a detector or a segmentor is read where mmman is not installed.
+    assert twin.pop('custom_imports', dict(imports=['mmman.classification']))['imports'] == ['mmman.classification']
     for key in ('local_learning', 'ends'):  # where the configs took dicts and lists from
         ours.pop(key, None)
     assert ours == twin

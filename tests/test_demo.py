@@ -139,10 +139,13 @@ def test_twin_differs_in_the_local_learning_lines_only(path):
     assert wrapper.pop('type') == 'mmman.LocalBackbone'
     ours['model']['backbone'] = wrapper['backbone']
     assert ours['optim_wrapper'].pop('constructor') == 'mmman.LocalOptimWrapperConstructor'
-    for key in ('custom_imports', 'custom_hooks'):
+    assert ours['default_hooks']['checkpoint'].pop('type') == 'mmman.ExactCheckpointHook'
+    assert twin['default_hooks']['checkpoint'].pop('type') == 'CheckpointHook'
+    for key in ('custom_imports', 'custom_hooks', 'model_wrapper_cfg'):
         del ours[key]
     ours.pop('local_learning', None)
     assert ours == twin
+    assert 'custom_imports' not in twin  # it is read where mmman is not installed
 
 
 @pytest.mark.parametrize(('folder', 'licence'), [('bccd_coco', 'MIT License'), ('coco_free', 'Creative Commons')])

@@ -1,5 +1,3 @@
-# mmpretrain's runtime; a checkpoint every ten epochs, the last three are kept, exact to resume
-# from.
+# mmpretrain's runtime; a checkpoint every ten epochs, the last three are kept.
 _base_ = 'mmpretrain::_base_/default_runtime.py'
-custom_imports = dict(imports=['mmman'], allow_failed_imports=False)
-default_hooks = dict(checkpoint=dict(type='mmman.ExactCheckpointHook', interval=10, max_keep_ckpts=3))
+default_hooks = dict(checkpoint=dict(interval=10, max_keep_ckpts=3))

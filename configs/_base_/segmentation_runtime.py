@@ -1,12 +1,10 @@
-# mmseg's runtime, counted in iterations: a checkpoint at every validation, the last three are kept, exact to resume
-# from.
+# mmseg's runtime, counted in iterations: a checkpoint at every validation, the last three are kept.
 default_scope = 'mmseg'
-custom_imports = dict(imports=['mmman'], allow_failed_imports=False)
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='mmman.ExactCheckpointHook', by_epoch=False, interval=4000, max_keep_ckpts=3),
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=4000, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='SegVisualizationHook'),
 )

@@ -14,3 +14,4 @@ model = dict(
 )
 optim_wrapper = dict(constructor='mmman.LocalOptimWrapperConstructor')
 custom_hooks = [dict(type='mmman.LocalLossHook')]
+default_hooks = dict(checkpoint=dict(type='mmman.ExactCheckpointHook'))
