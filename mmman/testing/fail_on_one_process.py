@@ -10,6 +10,7 @@ import torch.distributed as dist
 from mmengine.registry import MODEL_WRAPPERS, init_default_scope
 
 import mmman.classification  # noqa: F401
+from mmman.engine import PipelineParallel
 from mmman.models import find_local_backbone
 
 from .distributed import batches_of, model_of, part_of
@@ -26,6 +27,8 @@ def main() -> None:
     model = model_of('classifier')
     wrapped = MODEL_WRAPPERS.build(dict(type=sys.argv[1], module=model))
     wrapper = optim_wrapper_for(wrapped)
+    if isinstance(wrapped, PipelineParallel):
+        wrapped.take_own_part(wrapper)
     head = find_local_backbone(model).local['block3'].head
 
     def fail(*args: object) -> None:

@@ -15,7 +15,7 @@ def test_after_a_blocks_step_only_the_features_it_hands_on_are_alive():
     model = build_model(tiny_retinanet(4))
     optim_wrapper = optim_wrapper_for(model)
     train(model, optim_wrapper, [BATCH])  # momenta exist from now on
-    learn, after = model.backbone._learn, []
+    learn, after = model.backbone.learn, []
 
     def learn_and_look(*args):
         x = learn(*args)
@@ -23,7 +23,7 @@ def test_after_a_blocks_step_only_the_features_it_hands_on_are_alive():
         after.append(live.current - start)
         return x
 
-    model.backbone._learn = learn_and_look
+    model.backbone.learn = learn_and_look
     start = None
 
     def look(*args):
