@@ -7,6 +7,7 @@ import torch
 from mmengine.model import BaseModule, initialize
 from torch import Tensor, nn
 
+from mmman.recompute import recompute
 from mmman.registry import MODELS
 
 INITS = ('copy', 'random')
@@ -47,6 +48,8 @@ class MomentumAuxiliary(BaseModule):
             the two branches (the released ViT code has 2; not in the paper). Defaults to 1.
         init (str): How the copies start: ``'copy'``, equal to their sources, or ``'random'``, each drawn anew (what the
             released code amounts to). Defaults to ``'copy'``.
+        with_cp (bool): Whether each copy's activations are computed again in the backward instead of being kept.
+            Defaults to False.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -61,6 +64,7 @@ class MomentumAuxiliary(BaseModule):
         scale: bool | None = None,
         num_layers: int = 1,
         init: str = 'copy',
+        with_cp: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= momentum <= 1:
@@ -81,6 +85,7 @@ class MomentumAuxiliary(BaseModule):
             )
         self.momentum = momentum
         self.init = init
+        self.with_cp = with_cp
         self.learnable_bias = copy.deepcopy(sources[0]) if learnable_bias else None
         self.ema = copy.deepcopy(sources[0]).requires_grad_(False) if ema else None
         self.scale = nn.Parameter(torch.ones(())) if scale else None
@@ -97,14 +102,17 @@ class MomentumAuxiliary(BaseModule):
         """
         y = self._balance(x)
         for layer in self.further:
-            y = layer(y)
+            y = self._run(layer, y)
         return y
 
     def _balance(self, x: Tensor) -> Tensor:
         if self.scale is not None:
-            return self.scale * self.learnable_bias(x) + (2 - self.scale) * self.ema(x)
-        branches = [branch(x) for branch in (self.learnable_bias, self.ema) if branch is not None]
+            return self.scale * self._run(self.learnable_bias, x) + (2 - self.scale) * self._run(self.ema, x)
+        branches = [self._run(branch, x) for branch in (self.learnable_bias, self.ema) if branch is not None]
         return sum(branches[1:], start=branches[0]) if branches else x
+
+    def _run(self, layer: nn.Module, x: Tensor) -> Tensor:
+        return recompute(layer, x, [layer]) if self.with_cp and torch.is_grad_enabled() else layer(x)
 
     def _copies(self) -> dict[str, int]:
         """Names of the copies, and the number of the segment that each is a copy of."""

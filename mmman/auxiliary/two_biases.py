@@ -25,6 +25,7 @@ class TwoBiasesAuxiliary(MomentumAuxiliary):
         scale (bool): Whether s balances the two. Defaults to True.
         num_layers (int): See :class:`MomentumAuxiliary`.
         init (str): How LB starts; see :class:`MomentumAuxiliary`.
+        with_cp (bool): See :class:`MomentumAuxiliary`.
     """
 
     def __init__(
@@ -34,8 +35,9 @@ class TwoBiasesAuxiliary(MomentumAuxiliary):
         scale: bool = True,
         num_layers: int = 1,
         init: str = 'copy',
+        with_cp: bool = False,
     ) -> None:
-        super().__init__(sources, momentum, scale=scale, num_layers=num_layers, init=init)
+        super().__init__(sources, momentum, scale=scale, num_layers=num_layers, init=init, with_cp=with_cp)
         self.ema.requires_grad_(True)
         initialize(self.ema, RANDOM_INIT)
 

@@ -2,8 +2,9 @@
 
 import logging
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from mmman.local_heads import Position
 from mmman.partition import Block, Segment, family_of, make_blocks, merge_frozen
+from mmman.recompute import recompute
 from mmman.registry import MODELS
 
 from .local_block import LocalBlock
@@ -40,12 +42,15 @@ class LocalBackbone(nn.Module):
             one for each. Needed where K > 1.
         auxiliary (dict, optional): Config of the auxiliary networks; None gives the local heads the block's own output
             (the plain host method). Defaults to ``dict(type='mmman.MomentumAuxiliary')``.
+        with_cp (bool | Sequence[int]): Blocks that keep only the inputs of their segments (and of their auxiliary
+            network's layers) and compute what lies between again in their backward: all, none, or those with these
+            numbers, 1..K. Training stays the same to the last bit. Defaults to False.
         pretrained (str, optional): What mmseg's segmentors with ``pretrained`` in their config hand to the backbone,
             which gets it. Defaults to None.
 
     Raises:
         TypeError: If the backbone belongs to no supported family.
-        ValueError: If the partition or the number of local heads does not fit.
+        ValueError: If the partition, the number of local heads or ``with_cp`` does not fit.
     """
 
     _step: LocalStep | None = None
@@ -71,6 +76,7 @@ class LocalBackbone(nn.Module):
         partition: dict,
         local_head: dict | list[dict] | None = None,
         auxiliary: dict | None = MAN_PLUS_PLUS,
+        with_cp: bool | Sequence[int] = False,
         pretrained: str | None = None,
     ) -> None:
         # No super().__init__(): self is the backbone that __new__ was given, and initialised.
@@ -84,6 +90,7 @@ class LocalBackbone(nn.Module):
                 logger='current',
                 level=logging.WARNING,
             )
+        self.recomputed = _recomputed(with_cp, len(self.blocks))  # `with_cp` is the backbone's own
         self.local = self._build_local(_head_configs(local_head, len(self.blocks)), auxiliary)
 
     def _build_local(self, heads: list[dict], auxiliary: dict | None) -> nn.ModuleDict:
@@ -99,7 +106,9 @@ class LocalBackbone(nn.Module):
                 later = tuple(x.shape for outputs_of_block in outputs[i + 1 :] for x in outputs_of_block)
                 position = Position(i + 1, len(self.blocks), layer, later)
                 sources = self.sources(self.blocks[i])
-                local[name_of(self.blocks[i])] = LocalBlock(auxiliary, sources, head, outputs[i][-1], inputs, position)
+                local[name_of(self.blocks[i])] = LocalBlock(
+                    auxiliary, sources, head, outputs[i][-1], inputs, position, i + 1 in self.recomputed
+                )
         self.train(training)
         return local
 
@@ -165,7 +174,8 @@ class LocalBackbone(nn.Module):
 
     def _run(self, block: Block, x: Tensor, features: dict[int, Tensor]) -> Tensor:
         for segment in block.segments:
-            x = self.family.run(self, segment, x)
+            run = partial(self.family.run, self, segment)
+            x = recompute(run, x, self.family.modules(self, segment)) if block.index in self.recomputed else run(x)
             if segment.closes is not None:
                 features[segment.closes] = x
         return x
@@ -203,20 +213,18 @@ class LocalBackbone(nn.Module):
 
         Every other parameter of the model, in the backbone or behind it, belongs to block K.
         """
-        owners = {}
-        for block in self.blocks[:-1]:
-            for segment in block.segments:
-                owners.update(dict.fromkeys(self.family.parameters(self, segment), block.index))
-            owners.update(dict.fromkeys(self.local[name_of(block)].parameters(), block.index))
-        return owners
+        return self._block_of(self.family.parameters, nn.Module.parameters)
 
     def block_of_buffers(self) -> dict[Tensor, int]:
         """The index of the block that each buffer of blocks 1..K-1 belongs to; the others belong to block K."""
+        return self._block_of(self.family.buffers, nn.Module.buffers)
+
+    def _block_of(self, of_segment: Callable, of_module: Callable) -> dict[Tensor, int]:
         owners = {}
         for block in self.blocks[:-1]:
             for segment in block.segments:
-                owners.update(dict.fromkeys(self.family.buffers(self, segment), block.index))
-            owners.update(dict.fromkeys(self.local[name_of(block)].buffers(), block.index))
+                owners.update(dict.fromkeys(of_segment(self, segment), block.index))
+            owners.update(dict.fromkeys(of_module(self.local[name_of(block)]), block.index))
         return owners
 
     def train(self, mode: bool = True) -> 'LocalBackbone':
@@ -284,3 +292,21 @@ def _head_configs(local_head: dict | list[dict] | None, num_blocks: int) -> list
             '(one for each block but the last)'
         )
     return list(local_head)
+
+
+def _recomputed(with_cp: bool | Sequence[int], num_blocks: int) -> frozenset[int]:
+    if with_cp is False or with_cp == []:
+        return frozenset()
+    all_blocks = list(range(1, num_blocks + 1))
+    numbers = all_blocks if with_cp is True else with_cp
+    if not isinstance(numbers, Sequence) or not set(numbers) <= set(all_blocks) or len(set(numbers)) < len(numbers):
+        raise ValueError(
+            f'LocalBackbone.with_cp takes True, False or a list of blocks, each once and from 1 to {num_blocks}, got '
+            f'{with_cp!r}'
+        )
+    if num_blocks == 1:
+        raise ValueError(
+            f'LocalBackbone.with_cp is {with_cp!r}, but one block is trained as the backbone alone is: set with_cp of '
+            'the backbone itself'
+        )
+    return frozenset(numbers)

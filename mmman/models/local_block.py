@@ -21,6 +21,7 @@ class LocalBlock(BaseModule):
         x (Tensor): Example of the block's output, (1, C, H, W) or (1, L, C).
         inputs (Tensor): Example image batch, (1, 3, H0, W0).
         position (Position): Where the block stands.
+        with_cp (bool): Whether the auxiliary network's activations are recomputed, unless its config says so itself.
     """
 
     def __init__(
@@ -31,9 +32,11 @@ class LocalBlock(BaseModule):
         x: Tensor,
         inputs: Tensor,
         position: Position,
+        with_cp: bool = False,
     ) -> None:
         super().__init__()
-        self.auxiliary = MODELS.build(auxiliary, default_args=dict(sources=sources)) if auxiliary else None
+        given = dict(sources=sources, with_cp=with_cp)
+        self.auxiliary = MODELS.build(auxiliary, default_args=given) if auxiliary else None
         self.eval()
         example = BlockOutput(x=x, y=self._y(x), inputs=inputs)
         self.head = MODELS.build(head, default_args=dict(example=example, position=position))

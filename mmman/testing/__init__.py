@@ -2,7 +2,7 @@
 
 from .cases import CASES, Case, predictions
 from .classification import tiny_classifier, tiny_cls_batch
-from .contracts import StepAtTheEnd, auxiliaries, gradients_of_each_loss
+from .contracts import StepAtTheEnd, auxiliaries, gradients_of_each_loss, move_ema_away
 from .detection import tiny_batch, tiny_retinanet
 from .runner import run, tiny_run_cfg
 from .segmentation import tiny_seg_batch, tiny_segmentor
@@ -16,6 +16,7 @@ __all__ = [
     'auxiliaries',
     'build_model',
     'gradients_of_each_loss',
+    'move_ema_away',
     'optim_wrapper_for',
     'predictions',
     'run',

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from mmman.auxiliary import MomentumAuxiliary
@@ -47,6 +48,15 @@ def auxiliaries(model: nn.Module) -> list[tuple[MomentumAuxiliary, list[nn.Modul
     """The auxiliary network of every block but the last, each with the segments of the next block."""
     backbone = find_local_backbone(model)
     return [(backbone.local[f'block{b.index}'].auxiliary, backbone.sources(b)) for b in backbone.blocks[:-1]]
+
+
+def move_ema_away(model: nn.Module) -> None:
+    """Set EMA where it is after some steps; while LB = EMA, s has no gradient, and an update would not show."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for auxiliary, _ in auxiliaries(model):
+            for p in auxiliary.ema.parameters():
+                p.add_(0.1 * torch.randn_like(p))
 
 
 class StepAtTheEnd(LocalOptimWrapper):

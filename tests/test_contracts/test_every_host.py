@@ -16,6 +16,7 @@ from mmman.testing import (
     auxiliaries,
     build_model,
     gradients_of_each_loss,
+    move_ema_away,
     optim_wrapper_for,
     predictions,
     train,
@@ -36,15 +37,6 @@ def trained(case, model, optim_wrapper, steps):
     """The log of a few steps; dropout draws the same for the same number of steps."""
     torch.manual_seed(0)
     return train(model, optim_wrapper, [case.batch(seed) for seed in range(steps)])
-
-
-def move_ema_away(model):
-    """As it is after some steps; while LB = EMA, s has no gradient, and an update would not show."""
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for auxiliary, _ in auxiliaries(model):
-            for p in auxiliary.ema.parameters():
-                p.add_(0.1 * torch.randn_like(p))
 
 
 # ------------------------------------------------------------------------------------------------ contract 1: isolation

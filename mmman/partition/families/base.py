@@ -74,8 +74,12 @@ class BackboneFamily(ABC):
 
     def buffers(self, backbone: nn.Module, segment: Segment) -> Iterator[Tensor]:
         """The buffers of the submodules that a segment owns."""
-        for owned in self._owned(backbone, segment):
-            yield from [] if isinstance(owned, nn.Parameter) else owned.buffers()
+        for module in self.modules(backbone, segment):
+            yield from module.buffers()
+
+    def modules(self, backbone: nn.Module, segment: Segment) -> Iterator[nn.Module]:
+        """The submodules that a segment owns."""
+        return (owned for owned in self._owned(backbone, segment) if isinstance(owned, nn.Module))
 
     @staticmethod
     def _owned(backbone: nn.Module, segment: Segment) -> Iterator[nn.Module | nn.Parameter]:
