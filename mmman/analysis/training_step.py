@@ -3,14 +3,18 @@
 import copy
 import statistics
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmman.models import LocalBackbone
 
 from .live_bytes import LiveBytes, tensors_of
 
@@ -21,10 +25,13 @@ class StepBytes(NamedTuple):
     Args:
         peak (int): The most that was alive at once: everything, parameters and optimizer states included.
         resident (int): What stays between steps: parameters, buffers, optimizer states.
+        blocks (tuple[int, ...]): The most that was alive at once while each block was at work, 1..K; the last with all
+            that comes before block 1 and after block K-1. The peak alone where there are no blocks.
     """
 
     peak: int
     resident: int
+    blocks: tuple[int, ...]
 
 
 class TrainingStep:
@@ -60,8 +67,16 @@ class TrainingStep:
         """Count the live bytes of a step; the same on every machine of one kind."""
         with LiveBytes(tensors_of(self.model, self.optim_wrapper)) as live:
             resident = live.current
+            with _peaks_of_blocks(self.model, live) as blocks:
+                self.run()
+            rest = live.peak
+        return StepBytes(max(*blocks, rest, resident), resident, (*blocks, rest))
+
+    def flops(self) -> int:
+        """Count the floating point operations of a step, those of recomputation included, by torch's counter."""
+        with FlopCounterMode(display=False) as counter:
             self.run()
-        return StepBytes(live.peak, resident)
+        return counter.get_total_flops()
 
     def seconds(self) -> float:
         """Time a step."""
@@ -70,6 +85,32 @@ class TrainingStep:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return time.perf_counter() - start
+
+
+@contextmanager
+def _peaks_of_blocks(model: nn.Module, live: LiveBytes) -> Iterator[list[int]]:
+    """Inside, the list gets the peak of each of the blocks 1..K-1; that of all else is left in ``live``."""
+    peaks: list[int] = []
+    backbones = [module for module in model.modules() if isinstance(module, LocalBackbone)]
+    if not backbones:
+        yield peaks
+        return
+    (backbone,) = backbones
+    learn = backbone.learn
+
+    def learn_and_look(*args: Any) -> Tensor:
+        rest = live.peak
+        live.reset_peak()
+        x = learn(*args)
+        peaks.append(live.peak)
+        live.peak = max(rest, live.current)
+        return x
+
+    backbone.learn = learn_and_look
+    try:
+        yield peaks
+    finally:
+        del backbone.learn
 
 
 def time_in_turn(steps: Sequence[TrainingStep], rounds: int) -> list[float]:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compare what one training step of several configs costs: peak live tensor bytes and time, as ratios to the first."""
+"""Compare what one training step of several configs costs: memory, computing and time, as ratios to the first."""
 
 import argparse
 import tempfile
@@ -33,13 +33,17 @@ def main() -> None:
                 raise SystemExit(f'step_cost.py: {error}') from None
             steps.append(TrainingStep(cfg))
         counts = [step.bytes() for step in steps]
+        flops = [step.flops() for step in steps]
         times = time_in_turn(steps, args.rounds) if args.rounds else [None] * len(steps)
 
-    print(f'{"config":60} {"peak MB":>9} {"ratio":>6} {"resident MB":>12} {"time":>6}')
-    for path, count, ratio in zip(args.configs, counts, times, strict=True):
+    print(
+        f'{"config":60} {"peak MB":>9} {"ratio":>6} {"resident MB":>12} {"FLOPs":>6} {"time":>6}  peak MB of each block'
+    )
+    for path, count, operations, ratio in zip(args.configs, counts, flops, times, strict=True):
         print(
             f'{path:60} {count.peak / 1e6:9.1f} {count.peak / counts[0].peak:6.2f} {count.resident / 1e6:12.1f} '
-            + (f'{ratio:6.2f}' if ratio else f'{"-":>6}')
+            f'{operations / flops[0]:6.2f} ' + (f'{ratio:6.2f}  ' if ratio else f'{"-":>6}  '),
+            *(f'{peak / 1e6:.0f}' for peak in count.blocks),
         )
 
 
