@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -52,6 +53,8 @@ class TrainingStep:
         self.model = runner.model
         getattr(self.model, 'module', self.model).init_weights()
         self.model.train()
+        if cfg.get('activation_checkpointing'):
+            turn_on_activation_checkpointing(self.model, cfg.activation_checkpointing)  # as Runner.train does
         self.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         self.prepare(self.model, self.optim_wrapper)
         self.run()  # the optimizer states exist from now on

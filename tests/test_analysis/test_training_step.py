@@ -40,6 +40,13 @@ def test_the_peak_is_that_of_one_of_the_blocks(tmp_path):
     assert recomputed.blocks[1:] == pytest.approx(kept.blocks[1:], rel=0.01)
 
 
+def test_the_configs_activation_checkpointing_is_turned_on(tmp_path):
+    cfg = tiny_run_cfg(None, tmp_path, DATA, classes=CLASSES)
+    plain = TrainingStep(cfg).bytes()
+    cfg.activation_checkpointing = ['backbone']
+    assert TrainingStep(cfg).bytes().peak < plain.peak
+
+
 def test_recomputation_is_counted(tmp_path):
     plain = step(None, tmp_path)
     again = step(None, tmp_path, with_cp=True)
