@@ -295,16 +295,16 @@ def _head_configs(local_head: dict | list[dict] | None, num_blocks: int) -> list
 
 
 def _recomputed(with_cp: bool | Sequence[int], num_blocks: int) -> frozenset[int]:
-    if with_cp is False or with_cp == []:
-        return frozenset()
-    all_blocks = list(range(1, num_blocks + 1))
-    numbers = all_blocks if with_cp is True else with_cp
-    if not isinstance(numbers, Sequence) or not set(numbers) <= set(all_blocks) or len(set(numbers)) < len(numbers):
+    blocks = range(1, num_blocks + 1)
+    numbers = {True: blocks, False: ()}[with_cp] if isinstance(with_cp, bool) else with_cp
+    # A string is a sequence, and True and 1.0 are equal to 1: the types are asked for.
+    fits = isinstance(numbers, (list, tuple, range)) and all(type(i) is int and i in blocks for i in numbers)
+    if not fits or len(set(numbers)) < len(numbers):
         raise ValueError(
             f'LocalBackbone.with_cp takes True, False or a list of blocks, each once and from 1 to {num_blocks}, got '
             f'{with_cp!r}'
         )
-    if num_blocks == 1:
+    if numbers and num_blocks == 1:
         raise ValueError(
             f'LocalBackbone.with_cp is {with_cp!r}, but one block is trained as the backbone alone is: set with_cp of '
             'the backbone itself'

@@ -21,7 +21,8 @@ def local_model(cfg, with_cp):
     cfg = copy.deepcopy(cfg)
     cfg.backbone.with_cp = with_cp
     model = build_model(cfg)
-    move_ema_away(model)
+    if cfg.backbone.get('auxiliary', True) is not None:
+        move_ema_away(model)
     return model
 
 
@@ -53,7 +54,10 @@ def test_some_blocks_only(with_cp):
     assert_same_training(tiny_retinanet(4), [tiny_batch()] * 2, with_cp)
 
 
-@pytest.mark.parametrize('options', [dict(norm_eval=True), dict(frozen_stages=1), dict(with_cp=True, norm_eval=True)])
+@pytest.mark.parametrize(
+    'options',
+    [dict(norm_eval=True), dict(frozen_stages=1), dict(with_cp=True, norm_eval=True), dict(with_cp=True)],
+)
 def test_with_what_the_backbone_can_be_told(options):
     cfg = tiny_retinanet(3)
     cfg.backbone.backbone.update(options)
@@ -66,6 +70,15 @@ def test_with_what_is_dropped_at_random(rates):
     cfg = case.model(case.num_blocks)
     cfg.backbone.backbone.update(rates)
     assert_same_training(cfg, [case.batch(seed) for seed in range(2)])
+
+
+@pytest.mark.parametrize(
+    'auxiliary',
+    [None, dict(type='mmman.TwoBiasesAuxiliary'), dict(type='mmman.MomentumAuxiliary', num_layers=2, scale=False)],
+    ids=['none', 'two biases', 'two layers'],
+)
+def test_with_every_auxiliary_network(auxiliary):
+    assert_same_training(tiny_retinanet(3, auxiliary=auxiliary), [tiny_batch()] * 2)
 
 
 def test_in_mixed_precision():
@@ -115,13 +128,21 @@ def test_evaluation_keeps_nothing_and_recomputes_nothing():
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize('with_cp', [[0], [5], [1, 1], ['1'], 1, '1'])
+@pytest.mark.parametrize('with_cp', [[0], [5], [1, 1], ['1'], [True], [1.0], [[1]], 1, '1', '', None])
 def test_numbers_that_name_no_block_are_refused(with_cp):
     with pytest.raises(ValueError, match='each once and from 1 to 4, got'):
         local_model(tiny_retinanet(4), with_cp)
 
 
+def test_blocks_are_counted_as_they_are_after_merging():
+    cfg = tiny_retinanet(4, dict(frozen_stages=1))
+    assert local_model(cfg, [3]).backbone.recomputed == {3}
+    with pytest.raises(ValueError, match=r'from 1 to 3, got \[4\]'):
+        local_model(cfg, [4])
+
+
 def test_one_block_is_left_to_the_backbone():
     with pytest.raises(ValueError, match='set with_cp of the backbone itself'):
         local_model(tiny_retinanet(1), True)
-    assert find_local_backbone(local_model(tiny_retinanet(1), False)).recomputed == frozenset()
+    for nothing in (False, [], ()):
+        assert find_local_backbone(local_model(tiny_retinanet(1), nothing)).recomputed == frozenset()
