@@ -1,10 +1,10 @@
 """Activation checkpointing after which nothing differs but the memory."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
@@ -23,23 +23,29 @@ def recompute(function: Callable[[Tensor], Tensor], x: Tensor, modules: Iterable
         Tensor: Its output.
     """
     modules = list(modules)
-    return checkpoint(function, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(modules)))
+    return checkpoint(function, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _StatisticsKept(modules)))
 
 
-@contextmanager
-def _statistics_kept(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Inside, BatchNorm in training mode updates copies of its buffers."""
-    norms = [
-        norm
-        for module in modules
-        for norm in module.modules()
-        if isinstance(norm, _BatchNorm) and norm.training and norm.track_running_stats
-    ]
-    buffers = [dict(norm._buffers) for norm in norms]
-    for norm in norms:
-        norm._buffers.update({name: buffer.clone() for name, buffer in norm._buffers.items()})
-    try:
-        yield
-    finally:  # torch leaves a recomputation by an exception as soon as it has what it needs
-        for norm, kept in zip(norms, buffers, strict=True):
-            norm._buffers.update(kept)
+class _StatisticsKept(AbstractContextManager):
+    """Inside, norm layers in training mode update copies of their buffers.
+
+    A class and not a generator: torch enters the same one again for every backward through the graph.
+
+    Args:
+        modules (Iterable[nn.Module]): The modules that are run inside, with all that they contain.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        self.modules = modules
+
+    def __enter__(self) -> None:
+        # By attribute: mmcv's own SyncBatchNorm shares no class with torch's norms.
+        norms = {m for module in self.modules for m in module.modules() if getattr(m, 'track_running_stats', False)}
+        self.kept = [(norm, dict(norm._buffers)) for norm in norms if norm.training]
+        for norm, buffers in self.kept:
+            norm._buffers.update({name: buffer.clone() for name, buffer in buffers.items()})
+
+    def __exit__(self, *error: Any) -> None:
+        # Torch leaves a recomputation by an exception as soon as it has what it needs.
+        for norm, buffers in self.kept:
+            norm._buffers.update(buffers)

@@ -35,7 +35,7 @@ class LocalBlock(BaseModule):
         with_cp: bool = False,
     ) -> None:
         super().__init__()
-        given = dict(sources=sources, with_cp=with_cp)
+        given = {'sources': sources, **({'with_cp': True} if with_cp else {})}
         self.auxiliary = MODELS.build(auxiliary, default_args=given) if auxiliary else None
         self.eval()
         example = BlockOutput(x=x, y=self._y(x), inputs=inputs)

@@ -117,3 +117,21 @@ def test_a_pipeline_gives_the_same_bits(tmp_path):
     for kept, recomputed in zip(results['False'], results['True'], strict=True):
         assert list(kept) == list(recomputed)
         assert all(torch.equal(recomputed[name], value) for name, value in kept.items())
+
+
+def test_a_graph_can_be_run_backward_twice():
+    module, x = layers(), torch.randn(2, 3, 8, 8, requires_grad=True)
+    loss = recompute(module, x, [module]).square().sum()
+    loss.backward(retain_graph=True)
+    once = x.grad.clone()
+    loss.backward()
+    assert torch.equal(x.grad, 2 * once)
+    assert module[1].num_batches_tracked == 1
+
+
+def test_tracked_instance_norm_is_left_alone():
+    module, x = layers(nn.InstanceNorm2d, track_running_stats=True), torch.randn(2, 3, 8, 8, requires_grad=True)
+    y = recompute(module, x, [module])
+    values = values_of(module)
+    y.sum().backward()
+    assert all(torch.equal(buffer, values[name]) for name, buffer in module.named_buffers())
