@@ -2,28 +2,57 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 
-def recompute(function: Callable[[Tensor], Tensor], x: Tensor, modules: Iterable[nn.Module]) -> Tensor:
-    """Call ``function`` keeping its input only; what its backward needs is computed again in time.
+def recompute(function: Callable, *args: Any, modules: Iterable[nn.Module]) -> Any:
+    """Call ``function`` keeping its arguments only; what its backward needs is computed again in time.
 
     ``with_cp=True`` of the toolboxes' backbones lets every batch into BatchNorm's running statistics twice, once for
     each forward. Here the second forward leaves them alone, so that training is the same to the last bit.
 
     Args:
         function (Callable): What to call.
-        x (Tensor): Its input.
+        *args: Its arguments, tensors or not.
         modules (Iterable[nn.Module]): The modules that it runs.
 
     Returns:
-        Tensor: Its output.
+        What it returns.
     """
     modules = list(modules)
-    return checkpoint(function, x, use_reentrant=False, context_fn=lambda: (nullcontext(), _StatisticsKept(modules)))
+    contexts = partial(_contexts, modules)
+    return checkpoint(function, *args, use_reentrant=False, context_fn=contexts)
+
+
+def recompute_part(model: nn.Module, name: str) -> None:
+    """From now on, recompute what a part of a model keeps for its backward.
+
+    Args:
+        model (nn.Module): The model.
+        name (str): Qualified name of a module, or of a method that a module calls (``'bbox_head.forward_single'``).
+
+    Raises:
+        ValueError: If the model has no such part.
+    """
+    owner, method = name.rpartition('.')[::2]
+    try:
+        part = attrgetter(name)(model)
+        if isinstance(part, nn.Module):
+            owner, method = name, 'forward'
+        module = model.get_submodule(owner)
+    except AttributeError as error:
+        raise ValueError(f'{type(model).__name__} has no part {name!r} to recompute: {error}') from None
+    if method not in vars(module):  # once is enough
+        setattr(module, method, partial(recompute, getattr(module, method), modules=[module]))
+
+
+def _contexts(modules: list[nn.Module]) -> tuple[AbstractContextManager, AbstractContextManager]:
+    return nullcontext(), _StatisticsKept(modules)
 
 
 class _StatisticsKept(AbstractContextManager):

@@ -112,7 +112,7 @@ class MomentumAuxiliary(BaseModule):
         return sum(branches[1:], start=branches[0]) if branches else x
 
     def _run(self, layer: nn.Module, x: Tensor) -> Tensor:
-        return recompute(layer, x, [layer]) if self.with_cp and torch.is_grad_enabled() else layer(x)
+        return recompute(layer, x, modules=[layer]) if self.with_cp and torch.is_grad_enabled() else layer(x)
 
     def _copies(self) -> dict[str, int]:
         """Names of the copies, and the number of the segment that each is a copy of."""

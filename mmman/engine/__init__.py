@@ -1,7 +1,7 @@
 """Engine: the per-block optimizers and the hooks that go with them."""
 
 from .cpu_amp_optim_wrapper import CPUAmpOptimWrapper
-from .hooks import ExactCheckpointHook, LocalLossHook
+from .hooks import ExactCheckpointHook, LocalLossHook, RecomputeHook
 from .model_wrapper import LocalDistributedDataParallel
 from .optim_wrapper import LocalOptimWrapper
 from .optim_wrapper_constructor import LocalOptimWrapperConstructor
@@ -23,4 +23,5 @@ __all__ = [
     'PipelineEpochBasedTrainLoop',
     'PipelineIterBasedTrainLoop',
     'PipelineParallel',
+    'RecomputeHook',
 ]

@@ -44,7 +44,8 @@ class LocalBackbone(nn.Module):
             (the plain host method). Defaults to ``dict(type='mmman.MomentumAuxiliary')``.
         with_cp (bool | Sequence[int]): Blocks that keep only the inputs of their segments (and of their auxiliary
             network's layers) and compute what lies between again in their backward: all, none, or those with these
-            numbers, 1..K. Training stays the same to the last bit. Defaults to False.
+            numbers, 1..K. Training stays the same to the last bit. With K = 1 this is activation checkpointing of the
+            whole backbone, the stem included. Defaults to False.
         pretrained (str, optional): What mmseg's segmentors with ``pretrained`` in their config hand to the backbone,
             which gets it. Defaults to None.
 
@@ -127,8 +128,13 @@ class LocalBackbone(nn.Module):
         Raises:
             RuntimeError: If training is attempted without a bound step, or twice in one.
         """
-        if len(self.blocks) == 1 or not (self.training and torch.is_grad_enabled()):
+        learns = self.training and torch.is_grad_enabled()
+        if not learns or (len(self.blocks) == 1 and not self.recomputed):
             return super().forward(x)
+        if len(self.blocks) == 1:
+            features: dict[int, Tensor] = {}
+            x = self._run(self.blocks[0], x, features)
+            return self.family.outputs(self, features, x)
         if self._step is None:
             raise RuntimeError(
                 f'LocalBackbone was called for training outside of a local step, so its {len(self.blocks)} blocks '
@@ -175,7 +181,9 @@ class LocalBackbone(nn.Module):
     def _run(self, block: Block, x: Tensor, features: dict[int, Tensor]) -> Tensor:
         for segment in block.segments:
             run = partial(self.family.run, self, segment)
-            x = recompute(run, x, self.family.modules(self, segment)) if block.index in self.recomputed else run(x)
+            if block.index in self.recomputed:
+                run = partial(recompute, run, modules=self.family.modules(self, segment))
+            x = run(x)
             if segment.closes is not None:
                 features[segment.closes] = x
         return x
@@ -303,10 +311,5 @@ def _recomputed(with_cp: bool | Sequence[int], num_blocks: int) -> frozenset[int
         raise ValueError(
             f'LocalBackbone.with_cp takes True, False or a list of blocks, each once and from 1 to {num_blocks}, got '
             f'{with_cp!r}'
-        )
-    if numbers and num_blocks == 1:
-        raise ValueError(
-            f'LocalBackbone.with_cp is {with_cp!r}, but one block is trained as the backbone alone is: set with_cp of '
-            'the backbone itself'
         )
     return frozenset(numbers)

@@ -27,7 +27,7 @@ def values_of(module):
 def test_output_gradients_and_statistics_are_the_same(norm, momentum):
     module, x = layers(norm, momentum=momentum), torch.randn(2, 3, 8, 8)
     results = []
-    for run in (module, lambda x: recompute(module, x, [module])):
+    for run in (module, lambda x: recompute(module, x, modules=[module])):
         module[1].reset_running_stats()
         module.zero_grad()
         torch.manual_seed(1)
@@ -44,7 +44,7 @@ def test_only_input_and_output_are_kept():
     module, x = layers(), torch.randn(2, 3, 16, 16, requires_grad=True)
     with LiveBytes([x, *tensors_of(module)]) as live:
         start = live.current
-        y = recompute(module, x, [module])
+        y = recompute(module, x, modules=[module])
     assert live.current - start == y.untyped_storage().nbytes()
 
 
@@ -53,7 +53,7 @@ def test_a_norm_in_eval_mode_is_left_alone():
     module[1].eval()
     start, seen = values_of(module), []
     module[1].register_forward_hook(lambda norm, args, out: seen.append(norm.running_mean.data_ptr()))
-    recompute(module, x, [module]).sum().backward()
+    recompute(module, x, modules=[module]).sum().backward()
     assert len(seen) == 2 and seen[0] == seen[1]
     assert all(torch.equal(value, start[name]) for name, value in module.named_buffers())
 
@@ -70,7 +70,7 @@ def test_an_exception_in_the_recomputation_leaves_the_buffers_in_place():
         return y.exp()
 
     buffers = dict(module.named_buffers())
-    y = recompute(fail_the_second_time, x, [module])
+    y = recompute(fail_the_second_time, x, modules=[module])
     values = values_of(module)
     with pytest.raises(FloatingPointError):
         y.sum().backward()
@@ -121,7 +121,7 @@ def test_a_pipeline_gives_the_same_bits(tmp_path):
 
 def test_a_graph_can_be_run_backward_twice():
     module, x = layers(), torch.randn(2, 3, 8, 8, requires_grad=True)
-    loss = recompute(module, x, [module]).square().sum()
+    loss = recompute(module, x, modules=[module]).square().sum()
     loss.backward(retain_graph=True)
     once = x.grad.clone()
     loss.backward()
@@ -131,7 +131,7 @@ def test_a_graph_can_be_run_backward_twice():
 
 def test_tracked_instance_norm_is_left_alone():
     module, x = layers(nn.InstanceNorm2d, track_running_stats=True), torch.randn(2, 3, 8, 8, requires_grad=True)
-    y = recompute(module, x, [module])
+    y = recompute(module, x, modules=[module])
     values = values_of(module)
     y.sum().backward()
     assert all(torch.equal(buffer, values[name]) for name, buffer in module.named_buffers())

@@ -141,8 +141,19 @@ def test_blocks_are_counted_as_they_are_after_merging():
         local_model(cfg, [4])
 
 
-def test_one_block_is_left_to_the_backbone():
-    with pytest.raises(ValueError, match='set with_cp of the backbone itself'):
-        local_model(tiny_retinanet(1), True)
+def test_one_block_is_recomputed_too_its_stem_included():
+    assert_same_training(tiny_retinanet(1), [tiny_batch()] * 2)
+    peaks = []
+    for with_cp in (False, True):
+        model = local_model(tiny_retinanet(1), with_cp)
+        optim_wrapper = optim_wrapper_for(model)
+        train(model, optim_wrapper, [tiny_batch()])
+        with LiveBytes(tensors_of(model, optim_wrapper)) as live:
+            train(model, optim_wrapper, [tiny_batch()])
+        peaks.append(live.peak)
+    assert peaks[1] < peaks[0]
+
+
+def test_one_block_that_recomputes_nothing_is_left_to_the_backbone():
     for nothing in (False, [], ()):
         assert find_local_backbone(local_model(tiny_retinanet(1), nothing)).recomputed == frozenset()
