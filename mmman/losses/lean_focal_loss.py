@@ -150,7 +150,9 @@ def _logits_and_labels(pred: Tensor, target: Tensor, rows: slice) -> tuple[Tenso
     x = pred[rows].to(calculation_dtype(pred))
     t = target[rows]
     if t.dim() == 1:
-        t = t[:, None] == torch.arange(pred.shape[1], device=t.device)
+        background = pred.shape[1]
+        is_object = (t < background).to(x.dtype)
+        return x, torch.zeros_like(x).scatter_(1, t.clamp(max=background - 1)[:, None], is_object[:, None])
     return x, t.to(x.dtype)
 
 

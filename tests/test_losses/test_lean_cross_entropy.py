@@ -117,7 +117,7 @@ def test_half_precision_is_calculated_in_float32(dtype):
 
 def bytes_above_inputs(loss):
     """Bytes kept for the backward pass and their peak over both passes, in sizes of the logits."""
-    shape = (2, 19, 256, 256)
+    shape = (2, 19, 512, 512)
     pred, label = logits(shape).requires_grad_(), labels(shape)
     with LiveBytes([pred, label]) as live:
         start = live.current

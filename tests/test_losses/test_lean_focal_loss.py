@@ -118,7 +118,7 @@ def test_a_gradient_has_the_layout_of_its_logits():
     assert_equal_to_mmdet(pred, indices())
 
 
-def bytes_above_inputs(loss, num=20000, classes=80):
+def bytes_above_inputs(loss, num=80000, classes=80):
     """Bytes kept for the backward pass and their peak over both passes, in sizes of the logits."""
     pred, target, weight = torch.randn(num, classes, requires_grad=True), indices(num, classes), torch.ones(num)
     with LiveBytes([pred, target, weight]) as live:
