@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,3 +31,9 @@ def _usual_data_folders(monkeypatch):
     """No test sees the folders that the user's environment names."""
     for name in [name for name in os.environ if name.startswith('MMMAN_') and name.endswith('_ROOT')]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def bccd():
+    """Folder and classes of the embedded detection photos, as ``tiny_run_cfg`` takes them."""
+    return Path(__file__).parents[1] / 'demo/data/bccd_coco', 7, ('WBC', 'RBC', 'Platelets')

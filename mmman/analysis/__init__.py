@@ -1,6 +1,20 @@
 """Analysis: what training costs and what the blocks learn."""
 
+from .dry_run import DryRun
 from .live_bytes import LiveBytes, tensors_of
-from .training_step import StepBytes, TrainingStep, time_in_turn
+from .part_costs import measure_parts
+from .planner import Plan, Planner
+from .training_step import StepBytes, StepInBackward, TrainingStep, time_in_turn
 
-__all__ = ['LiveBytes', 'StepBytes', 'TrainingStep', 'tensors_of', 'time_in_turn']
+__all__ = [
+    'DryRun',
+    'LiveBytes',
+    'Plan',
+    'Planner',
+    'StepBytes',
+    'StepInBackward',
+    'TrainingStep',
+    'measure_parts',
+    'tensors_of',
+    'time_in_turn',
+]

@@ -4,19 +4,22 @@ import copy
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmman.engine import RecomputeHook
 from mmman.models import LocalBackbone
 
+from .dry_run import DryRun
 from .live_bytes import LiveBytes, tensors_of
 
 
@@ -40,9 +43,14 @@ class TrainingStep:
 
     Args:
         cfg (Config): A config that trains; its modules are registered.
+        dry (bool): Whether steps compute nothing (:class:`DryRun`): bytes and FLOPs are those of a real step, there is
+            no time to measure. Defaults to False.
+
+    Attributes:
+        holders (list): The modules, optimizers and optimizer wrappers whose tensors live between steps.
     """
 
-    def __init__(self, cfg: Config) -> None:
+    def __init__(self, cfg: Config, dry: bool = False) -> None:
         cfg = copy.deepcopy(cfg)
         # In this process: the images of the batch are counted, a worker's shared memory would not be.
         cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
@@ -56,8 +64,16 @@ class TrainingStep:
         if cfg.get('activation_checkpointing'):
             turn_on_activation_checkpointing(self.model, cfg.activation_checkpointing)  # as Runner.train does
         self.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        for hook in runner.hooks:
+            if isinstance(hook, RecomputeHook):
+                hook.before_train(runner)
+        self.holders = [self.model, self.optim_wrapper]
+        self.dry = dry
         self.prepare(self.model, self.optim_wrapper)
-        self.run()  # the optimizer states exist from now on
+        if dry:
+            self._make_states()
+        else:
+            self.run()  # the optimizer states exist from now on
 
     def prepare(self, model: nn.Module, optim_wrapper: OptimWrapper) -> None:
         """What is to be done before the first step; nothing here."""
@@ -66,9 +82,24 @@ class TrainingStep:
         """Train one step."""
         self.model.train_step(copy.deepcopy(self.batch), self.optim_wrapper)
 
+    def _mode(self) -> AbstractContextManager:
+        """What a step is run in. Outermost, so that others see what it makes, not how."""
+        return DryRun(tensors_of(*self.holders)) if self.dry else nullcontext()
+
+    def _make_states(self) -> None:
+        """Make the optimizer states of a first step, without a step."""
+        with self._mode():
+            for optimizer in _optimizers_of(*self.holders):
+                params = [p for group in optimizer.param_groups for p in group['params']]
+                for p in params:
+                    p.grad = torch.empty_like(p)
+                optimizer.step()
+                for p in params:
+                    p.grad = None
+
     def bytes(self) -> StepBytes:
         """Count the live bytes of a step; the same on every machine of one kind."""
-        with LiveBytes(tensors_of(self.model, self.optim_wrapper)) as live:
+        with self._mode(), LiveBytes(tensors_of(*self.holders)) as live:
             resident = live.current
             with _peaks_of_blocks(self.model, live) as blocks:
                 self.run()
@@ -77,17 +108,62 @@ class TrainingStep:
 
     def flops(self) -> int:
         """Count the floating point operations of a step, those of recomputation included, by torch's counter."""
-        with FlopCounterMode(display=False) as counter:
+        with self._mode(), FlopCounterMode(display=False) as counter:
             self.run()
         return counter.get_total_flops()
 
     def seconds(self) -> float:
-        """Time a step."""
+        """Time a step.
+
+        Raises:
+            RuntimeError: If steps compute nothing.
+        """
+        if self.dry:
+            raise RuntimeError('a dry step computes nothing: its time means nothing. Build TrainingStep with dry=False')
         start = time.perf_counter()
         self.run()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         return time.perf_counter() - start
+
+
+class StepInBackward(TrainingStep):
+    """A training step in which each parameter is stepped as soon as its gradient is known, and the gradient freed.
+
+    What end-to-end training can do against the memory of gradients, where neither norms are clipped nor gradients
+    accumulated (PyTorch's tutorial "How to save memory by fusing the optimizer step into the backward pass").
+
+    Args:
+        cfg (Config): A config that trains end to end.
+        dry (bool): See :class:`TrainingStep`.
+    """
+
+    def prepare(self, model: nn.Module, optim_wrapper: OptimWrapper) -> None:
+        """Give every parameter an optimizer of its own, with the config's options for it."""
+        (optimizer,) = _optimizers_of(optim_wrapper)
+        for group in optimizer.param_groups:
+            options = {name: value for name, value in group.items() if name in optimizer.defaults}
+            for param in group['params']:
+                own = type(optimizer)([param], **options)
+                self.holders.append(own)
+                param.register_post_accumulate_grad_hook(partial(_step_and_free, own))
+
+
+def _optimizers_of(*holders: Any) -> list[torch.optim.Optimizer]:
+    found = []
+    for holder in holders:
+        if isinstance(holder, torch.optim.Optimizer):
+            found.append(holder)
+        elif isinstance(holder, OptimWrapperDict):
+            found += _optimizers_of(*holder.values())
+        elif isinstance(holder, OptimWrapper):
+            found.append(holder.optimizer)
+    return found
+
+
+def _step_and_free(optimizer: torch.optim.Optimizer, param: nn.Parameter) -> None:
+    optimizer.step()
+    param.grad = None
 
 
 @contextmanager

@@ -1,0 +1,157 @@
+"""Run a training step for its tensors' sizes alone: nothing is computed."""
+
+import weakref
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
+
+aten = torch.ops.aten
+
+# Operations that write to a tensor's sizes, not to its values.
+RESHAPING = {getattr(aten.set_, overload) for overload in aten.set_.overloads()}
+
+
+class DryRun(TorchDispatchMode):
+    """Inside, operations on *dry* tensors allocate their results, uninitialised, and compute nothing.
+
+    Dry are the given tensors and all that is made from or written by one. Everything else is computed as ever: images'
+    sizes, ground truths, anchors and their assignment. So a training step takes the same way and allocates the same
+    tensors as a real one, in a fraction of the time; and as memory that is never touched takes no room, a step can be
+    larger than the machine. The given tensors keep their values.
+
+    What depends on a dry value cannot be run: predictions that decide how many tensors there are, or their sizes. A
+    dry number that is read (``item()``) is 0, a dry truth value True: losses are finite, and no loss scale overflows.
+
+    Args:
+        tensors (Iterable[Tensor]): What is dry at the start, but for tensors without dimensions: a model's parameters
+            and buffers, an optimizer's states.
+
+    Raises:
+        RuntimeError: If the size of a result depends on dry values.
+
+    Example:
+        >>> with DryRun([*model.parameters(), *model.buffers()]), LiveBytes(model.parameters()) as live:
+        ...     model.train_step(batch, optim_wrapper)
+        >>> live.peak
+    """
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        super().__init__()
+        self._dry: set[int] = set()
+        self._results: dict[tuple, Any] = {}  # of operations that were met before
+        for tensor in tensors:
+            if tensor.dim():  # a step that Adam counts is a number like any other
+                self._mark(tensor)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        """Run the operation if no dry tensor takes part in it, else allocate its results."""
+        kwargs = kwargs or {}
+        if not any(self._is_dry(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)):
+            return func(*args, **kwargs)
+        if func is aten._local_scalar_dense.default:
+            return True if args[0].dtype is torch.bool else 0.0 if args[0].is_floating_point() else 0
+        if func is aten.index.Tensor:
+            args = (args[0], [i for index in args[1] for i in self._positions(index)])
+        written = _written(func, args, kwargs)
+        for tensor in tree_leaves(written):
+            self._mark(tensor)
+        aliases = [result.alias_info for result in func._schema.returns]
+        if func in RESHAPING or torch.Tag.inplace_view in func.tags:
+            return func(*args, **kwargs)
+        if all(alias is not None and alias.is_write for alias in aliases):
+            return written[0] if len(aliases) == 1 else tuple(written[: len(aliases)]) or None
+        if any(alias is not None for alias in aliases):
+            return func(*args, **kwargs)  # a view computes nothing
+        return self._allocate(func, args, kwargs)
+
+    def _allocate(self, func: Any, args: tuple, kwargs: dict) -> Any:
+        leaves, spec = tree_flatten((args, kwargs))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        key = (func, spec, *(_look(leaf) for leaf in leaves))
+        if key not in self._results:
+            self._results[key] = _results(func, leaves, spec)
+        found, out_spec = self._results[key]
+        return tree_unflatten([self._make(result, tensors) for result in found], out_spec)
+
+    def _make(self, result: Any, tensors: list[Tensor]) -> Any:
+        if not isinstance(result, _Result):
+            return result
+        if result.source is not None:  # a view that the schema does not tell of (_unsafe_view)
+            source = tensors[result.source]
+            return source.as_strided(result.size, result.stride, source.storage_offset() + result.offset)
+        tensor = torch.empty_strided(result.size, result.stride, dtype=result.dtype, device=tensors[0].device)
+        self._mark(tensor)
+        return tensor
+
+    def _positions(self, index: Tensor | None) -> tuple[Tensor | None, ...]:
+        """The positions that a known mask stands for: their number tells the result's size."""
+        if index is None or index.dtype not in (torch.bool, torch.uint8) or self._is_dry(index):
+            return (index,)
+        return index.nonzero().unbind(1)
+
+    def _is_dry(self, tensor: Tensor) -> bool:
+        return tensor.untyped_storage()._cdata in self._dry
+
+    def _mark(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._dry:
+            self._dry.add(storage._cdata)
+            weakref.finalize(storage, self._dry.discard, storage._cdata)
+
+
+def _written(func: Any, args: tuple, kwargs: dict) -> list[Any]:
+    """The arguments that an operation writes to, tensors or lists of them."""
+    names = [argument.name for argument in func._schema.arguments]
+    given = dict(zip(names, args, strict=False)) | kwargs
+    written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+    return [given[name] for name in written if given.get(name) is not None]
+
+
+class _Result(NamedTuple):
+    """A tensor that an operation returns; ``source`` is the number of the tensor whose storage it shares."""
+
+    size: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    source: int | None
+    offset: int
+
+
+def _look(leaf: Any) -> Any:
+    """All of an argument that its result's size can depend on."""
+    return (leaf.size(), leaf.stride(), leaf.dtype) if isinstance(leaf, Tensor) else (type(leaf), leaf)
+
+
+def _results(func: Any, leaves: list[Any], spec: TreeSpec) -> tuple[list[Any], TreeSpec]:
+    """What an operation would return, found out on the meta device."""
+    metas: list[Tensor] = []
+
+    def to_meta(leaf: Any) -> Any:
+        if isinstance(leaf, torch.device):
+            return torch.device('meta')
+        if not isinstance(leaf, Tensor):
+            return leaf
+        metas.append(torch.empty_strided(leaf.size(), leaf.stride(), dtype=leaf.dtype, device='meta'))
+        return metas[-1]
+
+    args, kwargs = tree_unflatten([to_meta(leaf) for leaf in leaves], spec)
+    try:
+        out = func(*args, **kwargs)
+    except NotImplementedError as error:
+        raise RuntimeError(
+            f'{func} cannot be run dry: its result depends on values, or it knows no meta tensors. Measure a real step'
+        ) from error
+    sources = {meta.untyped_storage()._cdata: i for i, meta in enumerate(metas)}
+
+    def describe(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        source = sources.get(leaf.untyped_storage()._cdata)
+        return _Result(leaf.size(), leaf.stride(), leaf.dtype, source, leaf.storage_offset())
+
+    out_leaves, out_spec = tree_flatten(out)
+    return [describe(leaf) for leaf in out_leaves], out_spec
