@@ -1,0 +1,14 @@
+# RetinaNet-R50 on COCO with MAN++ in little memory: lean losses, light local heads, the first block recomputed.
+_base_ = './retinanet_r50_manpp_coco.py'
+loss_cls = dict(type='mmman.LeanFocalLoss')
+model = dict(
+    backbone=dict(
+        # Stage 1's output, which the neck leaves alone (start_level=1), would stay alive until the neck runs.
+        backbone=dict(out_indices=(1, 2, 3)),
+        with_cp=[1],
+        partition=dict(_delete_=True, ends=['layer2', 'layer3']),
+        local_head=dict(channels=64, head=dict(feat_channels=64, stacked_convs=1, loss_cls=loss_cls)),
+    ),
+    neck=dict(in_channels=[512, 1024, 2048], start_level=0),
+    bbox_head=dict(loss_cls=loss_cls),
+)

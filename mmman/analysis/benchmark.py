@@ -1,0 +1,211 @@
+"""Compare ways to train one network: memory, computing and time, one process each, in turn."""
+
+import json
+import multiprocessing
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+
+from mmman.engine import launch
+
+from . import variants
+from .training_step import StepInBackward, TrainingStep
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to train.
+
+    Args:
+        name (str): What the table calls it.
+        cfg (Config): Its config.
+        step_in_backward (bool): Whether parameters are stepped during the backward. Defaults to False.
+    """
+
+    name: str
+    cfg: Config
+    step_in_backward: bool = False
+
+    def step(self, dry: bool) -> TrainingStep:
+        """Build a training step."""
+        return (StepInBackward if self.step_in_backward else TrainingStep)(self.cfg, dry=dry)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a way to train costs.
+
+    Args:
+        name (str): The way.
+        peak (int): The most bytes of live tensors at once.
+        resident (int): Bytes that stay between steps.
+        blocks (tuple[int, ...]): The peak while each block is at work.
+        flops (int): Floating point operations of a step.
+        time (float, optional): Median over the rounds of its time as a ratio to the first way's in the same round.
+        seconds (float, optional): Median of its time.
+        allocated (int, optional): ``torch.cuda.max_memory_allocated`` of a step; None without a GPU.
+        reserved (int, optional): ``torch.cuda.max_memory_reserved``.
+    """
+
+    name: str
+    peak: int
+    resident: int
+    blocks: tuple[int, ...]
+    flops: int
+    time: float | None = None
+    seconds: float | None = None
+    allocated: int | None = None
+    reserved: int | None = None
+
+
+def ways_of(cfg: Config, tuned: Config | None = None) -> list[Way]:
+    """End to end and its rivals, the config as it is, and a tuned one.
+
+    Args:
+        cfg (Config): A config of local learning.
+        tuned (Config, optional): One that was tuned for memory. Defaults to None.
+
+    Returns:
+        list[Way]: End to end comes first.
+    """
+    plain = variants.end_to_end(cfg)
+    ways = [Way('end to end', plain)]
+    if (with_cp := variants.with_cp(cfg)) is not None:
+        ways.append(Way('end to end, with_cp', with_cp))
+    ways.append(Way('end to end, all recomputed', variants.recompute_all(cfg), step_in_backward=True))
+    ways.append(Way('end to end, AMP', variants.mixed_precision(plain)))
+    ways.append(Way('as configured', cfg))
+    if tuned is not None:
+        ways.append(Way('tuned', tuned))
+        if tuned.model.backbone.get('with_cp'):
+            ways.append(Way('tuned, nothing recomputed', variants.nothing_recomputed(tuned)))
+        ways.append(Way('tuned, AMP', variants.mixed_precision(tuned)))
+    return ways
+
+
+def compare(ways: Sequence[Way], rounds: int = 0, report: Callable[[str], None] = lambda line: None) -> list[Row]:
+    """Measure several ways, each in a process of its own.
+
+    Bytes and FLOPs come from dry runs; times, and on a GPU what its allocator says, from real steps, round after round
+    in turn, so that a slow minute of the machine hits them all.
+
+    Args:
+        ways (Sequence[Way]): The ways; ratios are to the first.
+        rounds (int): How often to time each; 0 runs no real step. Defaults to 0.
+        report (Callable): Called with a line whenever something is done.
+
+    Returns:
+        list[Row]: One for each way.
+    """
+    rows = []
+    for way in ways:
+        with _Process(way, dry=True) as process:
+            rows.append(Row(way.name, **process.ask('count')))
+        report(f'{way.name}: {rows[-1].peak / 1e6:.0f} MB, {rows[-1].flops / 1e12:.2f} TFLOP')
+    if not rounds:
+        return rows
+    processes = [_Process(way, dry=False) for way in ways]
+    try:
+        memory = [process.ask('allocator') for process in processes]
+        seconds: list[list[float]] = [[] for _ in ways]
+        for i in range(rounds):
+            for times, process in zip(seconds, processes, strict=True):
+                times.append(process.ask('seconds'))
+            report(f'round {i + 1}: ' + ' '.join(f'{times[-1]:.2f}' for times in seconds) + ' s')
+    finally:
+        for process in processes:
+            process.close()
+    timed = []
+    for row, times, allocator in zip(rows, seconds, memory, strict=True):
+        ratio = statistics.median(own / first for own, first in zip(times, seconds[0], strict=True))
+        timed.append(Row(**{**asdict(row), **allocator, 'time': ratio, 'seconds': statistics.median(times)}))
+    return timed
+
+
+class _Process:
+    """A training step in a process of its own, which answers to the names of measurements."""
+
+    def __init__(self, way: Way, dry: bool) -> None:
+        context = multiprocessing.get_context('spawn')
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(way, dry, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._name = way.name
+        self.ask('ready')
+
+    def ask(self, what: str) -> Any:
+        self._pipe.send(what)
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            raise RuntimeError(
+                f'the process that measures {self._name!r} ended with exit code {self._process.exitcode}; what it '
+                'printed says why (-9: the machine has too little memory: measure a smaller batch, or rounds=0)'
+            ) from None
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.join()
+
+    def __enter__(self) -> '_Process':
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+
+def _serve(way: Way, dry: bool, pipe: Connection) -> None:
+    launch.register_toolbox(way.cfg.default_scope)
+    step = way.step(dry)
+    while True:
+        try:
+            what = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_measure(step, what))
+
+
+def _measure(step: TrainingStep, what: str) -> Any:
+    if what == 'count':
+        count = step.bytes()
+        return dict(peak=count.peak, resident=count.resident, blocks=count.blocks, flops=step.flops())
+    if what == 'seconds':
+        return step.seconds()
+    if what == 'allocator' and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        step.run()
+        return dict(allocated=torch.cuda.max_memory_allocated(), reserved=torch.cuda.max_memory_reserved())
+    return {}
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table; MB are 10^6 bytes, ratios are to the first row."""
+    first = rows[0]
+    gpu = first.allocated is not None
+    lines = [
+        '| | peak live MB | ratio | resident MB | FLOPs | time |'
+        + (' allocated MB | reserved MB |' if gpu else '')
+        + ' MB of each block |',
+        '|---|' + '---|' * (8 if gpu else 6),
+    ]
+    for row in rows:
+        cells = [row.name, f'{row.peak / 1e6:.0f}', f'{row.peak / first.peak:.3f}', f'{row.resident / 1e6:.0f}']
+        cells += [f'{row.flops / first.flops:.3f}', '-' if row.time is None else f'{row.time:.2f}']
+        cells += [f'{row.allocated / 1e6:.0f}', f'{row.reserved / 1e6:.0f}'] if gpu else []
+        cells.append(' '.join(f'{peak / 1e6:.0f}' for peak in row.blocks) if len(row.blocks) > 1 else '')
+        lines.append('| ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines)
+
+
+def save(rows: Sequence[Row], path: Path) -> None:
+    """Write the rows as JSON."""
+    path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + '\n')
