@@ -52,9 +52,8 @@ class Plan:
         if self.name == 'with_cp':
             return '# in the end-to-end config\nmodel = dict(backbone=dict(with_cp=True))'
         partition = f'ends={list(self.ends)!r}' if self.ends else 'num_blocks=1'
-        lines = [
-            f'model = dict(backbone=dict(with_cp={list(self.recomputed)!r}, partition=dict(_delete_=True, {partition})))'
-        ]
+        backbone = f'with_cp={list(self.recomputed)!r}, partition=dict(_delete_=True, {partition})'
+        lines = [f'model = dict(backbone=dict({backbone}))']
         if self.behind_recomputed:
             hooks = [dict(hook) for hook in cfg.get('custom_hooks', [])]
             hooks.append(dict(type='mmman.RecomputeHook', parts=behind(cfg.model)))
