@@ -36,12 +36,12 @@ def results(tmp_path_factory):
     """What each of two processes returned: they are started once for all tests."""
     scenarios = {name: partial(train_a_part, *arguments) for name, arguments in TRAINED.items()}
     scenarios |= {f'gradients, {task}': partial(gradients_of_parts, task) for task in TASKS}
+    scenarios |= {f'bfloat16, {task}': partial(train_a_part, task, options=BFLOAT16) for task in TASKS}
     scenarios |= {f'traffic, {counts}': partial(traffic, 'classifier', counts) for counts in (1, 2)}
     scenarios |= {
         'gradients, uneven': gradients_of_uneven_parts,
         'no box': no_box_on_one_process,
         'used by some': parameters_used_by_some,
-        'bfloat16': partial(train_a_part, 'classifier', options=BFLOAT16),
         'overflow': overflow_on_one_process,
     }
     return on_processes(scenarios, tmp_path_factory.mktemp('processes'))
@@ -135,11 +135,12 @@ def test_a_process_without_any_box_keeps_up(results):
     assert not torch.equal(first[0]['neck.fpn_convs.0.conv.weight'], first[1]['neck.fpn_convs.0.conv.weight'])
 
 
-def test_mixed_precision_on_two_processes_is_that_of_one_on_the_joint_batch(results):
+@pytest.mark.parametrize('task', TASKS)
+def test_mixed_precision_on_two_processes_is_that_of_one_on_the_joint_batch(task, results):
     """bfloat16 has eight bits: a sum in another order is off by some thousandths."""
-    first, second = results['bfloat16']
-    start, *states = train_at_once('classifier', False, BFLOAT16)
-    single = train_at_once('classifier', False, {})[-1]
+    first, second = results[f'bfloat16, {task}']
+    start, *states = train_at_once(task, False, BFLOAT16)
+    single = train_at_once(task, False, {})[-1]
     for state, other in zip(first, second, strict=True):
         assert_equal(state, other)
     off, rounding = (distance(first[-1], other, start) for other in (states[-1], single))
