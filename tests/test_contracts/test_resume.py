@@ -89,30 +89,64 @@ def test_mmengines_hook_resumes_other_training(num_workers, tmp_path):
         assert_same_training(*whole_and_resumed(tmp_path, 'iter_4.pth', 'iter_7.pth', num_workers=num_workers, **STOCK))
 
 
-def test_two_processes_each_with_its_own_random_numbers(tmp_path):
-    options = dict(
-        num_blocks=4,
-        data_root=DATA,
-        model_wrapper_cfg=dict(type='mmman.LocalDistributedDataParallel'),
-        randomness=dict(seed=0, diff_rank_seed=True),
-    )
-    resume = dict(resume=True, load_from=str(tmp_path / 'whole' / 'iter_4.pth'))
-    cfgs = [
-        random_run_cfg(work_dir=tmp_path / 'whole', **options),
-        random_run_cfg(work_dir=tmp_path / 'resumed', **options, **resume),
-    ]
+ON_TWO = {
+    'iterations': ({}, 'iter_7.pth'),
+    # Epochs of three batches: after four iterations one is under way.
+    'an epoch, accumulation, AMP and EMA': (
+        dict(
+            max_epochs=3,
+            train_dataloader=dict(dataset=dict(indices=9)),
+            optim_wrapper=dict(type='mmman.CPUAmpOptimWrapper', accumulative_counts=2),
+            custom_hooks=[dict(type='mmman.LocalLossHook'), dict(type='EMAHook', momentum=0.1)],
+        ),
+        'iter_9.pth',
+    ),
+}
+
+
+@pytest.fixture(scope='module')
+def on_two_processes(tmp_path_factory):
+    """What a run and one resumed from its iter_4.pth gave, each on two processes; and the folder of their own."""
+    folder = tmp_path_factory.mktemp('two')
+    cfgs = []
+    for i, (options, _) in enumerate(ON_TWO.values()):
+        options = dict(
+            options,
+            num_blocks=4,
+            data_root=DATA,
+            model_wrapper_cfg=dict(type='mmman.LocalDistributedDataParallel'),
+            randomness=dict(seed=0, diff_rank_seed=True),
+        )
+        resume = dict(resume=True, load_from=str(folder / f'whole{i}' / 'iter_4.pth'))
+        cfgs += [
+            random_run_cfg(work_dir=folder / f'whole{i}', **options),
+            random_run_cfg(work_dir=folder / f'resumed{i}', **options, **resume),
+        ]
     for cfg in cfgs:
         # Running statistics of rank 1 are in no checkpoint; with these norms, there are none.
         cfg.model.backbone.backbone.norm_cfg = dict(type='GN', num_groups=4)
-    whole, resumed = train_on_two_processes(cfgs, tmp_path / 'processes')
+    runs = train_on_two_processes(cfgs, folder / 'processes')
+    return {
+        name: (*runs[2 * i : 2 * i + 2], folder / f'whole{i}', folder / f'resumed{i}') for i, name in enumerate(ON_TWO)
+    }
+
+
+@pytest.mark.parametrize('name', ON_TWO)
+def test_two_processes_each_with_its_own_random_numbers(name, on_two_processes):
+    last = ON_TWO[name][1]
+    whole, resumed, whole_folder, resumed_folder = on_two_processes[name]
     for rank in range(2):
-        assert resumed[rank]['losses'][-3:].tolist() == whole[rank]['losses'][-3:].tolist()
+        # Those before are rank 0's in the checkpoint.
+        behind = int(last[5]) - 4
+        assert resumed[rank]['losses'][-behind:].tolist() == whole[rank]['losses'][-behind:].tolist()
         for key, value in whole[rank]['state'].items():
             assert torch.equal(resumed[rank]['state'][key], value), key
     assert whole[0]['losses'].tolist() != whole[1]['losses'].tolist()
-    assert_same_training(tmp_path / 'resumed' / 'iter_7.pth', tmp_path / 'whole' / 'iter_7.pth')
-    states = torch.load(tmp_path / 'whole' / 'iter_7.pth', weights_only=False)[KEY]['rng']
+    assert_same_training(resumed_folder / last, whole_folder / last)
+    checkpoint = torch.load(whole_folder / last, weights_only=False)
+    states = checkpoint[KEY]['rng']
     assert len(states) == 2 and not torch.equal(states[0]['torch'], states[1]['torch'])
+    assert ('ema_state_dict' in checkpoint) == ('EMA' in name)
 
 
 # A checkpoint every second iteration; each writes and renames two files, itself and `last_checkpoint`, and removes one.
