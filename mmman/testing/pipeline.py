@@ -17,15 +17,16 @@ from mmman.engine.pipeline.mesh import Mesh, as_world
 from mmman.models import LocalBackbone, find_local_backbone
 
 from .cases import CASES
+from .detection import tiny_batch
 from .runner import tiny_run_cfg
 from .training import build_model, counted_optim_wrapper, optim_wrapper_for
 
 STEPS = 5
 
 
-def model_without_dropout(case: str) -> nn.Module:
-    """The model of one of ``CASES`` in four blocks, drawing no random numbers."""
-    model = build_model(CASES[case].model(4))
+def model_without_dropout(case: str, num_blocks: int = 4) -> nn.Module:
+    """The model of one of ``CASES`` in blocks, drawing no random numbers."""
+    model = build_model(CASES[case].model(num_blocks))
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
@@ -35,6 +36,11 @@ def model_without_dropout(case: str) -> nn.Module:
 def batches_of(case: str) -> list[dict]:
     """``STEPS`` training batches."""
     return [CASES[case].batch(seed) for seed in range(STEPS)]
+
+
+def unusual_batches() -> list[dict]:
+    """Detection batches without a box, of one image, and with one image without boxes."""
+    return [tiny_batch(seed, num_items) for seed, num_items in enumerate([(0, 0), (3,), (0, 2), (0,), (2, 1)])]
 
 
 def train_in_pipeline(
@@ -116,22 +122,35 @@ def _sources_of_old(backbone: LocalBackbone, old: dict[int, nn.Module], block: A
 
 
 def compare(
-    case: str, last_blocks: tuple[int, ...] = (), options: dict[str, Any] | None = None, **pipeline: Any
+    case: str,
+    last_blocks: tuple[int, ...] = (),
+    options: dict[str, Any] | None = None,
+    num_blocks: int = 4,
+    batches: list[dict] | None = None,
+    **pipeline: Any,
 ) -> dict[str, Any]:
     """Train in a pipeline and, on the first process, on one.
 
     Every pipeline gets the same batches, so that with several of them the average of equal gradients is each of them.
 
+    Args:
+        case (str): One of ``CASES``.
+        last_blocks (tuple[int, ...]): See :func:`train_with_delay`.
+        options (dict, optional): Entries of the ``optim_wrapper`` config.
+        num_blocks (int): K. Defaults to 4.
+        batches (list[dict], optional): Defaults to :func:`batches_of` the case.
+        **pipeline: Arguments of ``PipelineParallel``.
+
     Returns:
         dict: Of every process, ``held`` and ``logs``; of the first also what one process gives: ``expected_logs``, the
         keys of the state that are ``different``, and of those that EMA's delay made different, ``delayed``.
     """
-    model, batches, options = model_without_dropout(case), batches_of(case), options or {}
+    model, batches, options = model_without_dropout(case, num_blocks), batches or batches_of(case), options or {}
     logs, held = train_in_pipeline(model, batches, pipeline, options)
     result = dict(logs=logs, held=held)
     if dist.get_rank() == 0:
         delays = {key: pipeline[key] for key in ('delay', 'ema_interval') if key in pipeline}
-        one, prompt = model_without_dropout(case), model_without_dropout(case)
+        one, prompt = (model_without_dropout(case, num_blocks) for _ in range(2))
         result['expected_logs'] = train_with_delay(one, batches, options, last_blocks, **delays)
         result['different'] = _different(model, one)
         train_with_delay(prompt, batches, options)

@@ -16,6 +16,7 @@ from mmman.testing.pipeline import (
     send_and_receive,
     train_replicas,
     train_with_delay,
+    unusual_batches,
     wrong_arguments,
 )
 
@@ -37,6 +38,8 @@ EQUAL = {
     'segmentor, two stages': partial(compare, 'segmentor-fcn', num_stages=2),
     'classifier': partial(compare, 'resnet-infopro_softmax'),
     'transformer, two stages': partial(compare, 'vit-greedy', num_stages=2),
+    'more processes than blocks': partial(compare, 'resnet-dgl', num_blocks=2),
+    'no box, one image, images of different sizes': partial(compare, 'retinanet-retina', batches=unusual_batches()),
 }
 MESSAGE = dict(
     large=torch.randn(3, 5, 10_000),
