@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from mmdet.utils import reduce_mean
+from mmengine.model import convert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -127,6 +128,7 @@ def compare(
     options: dict[str, Any] | None = None,
     num_blocks: int = 4,
     batches: list[dict] | None = None,
+    sync_bn: bool = False,
     **pipeline: Any,
 ) -> dict[str, Any]:
     """Train in a pipeline and, on the first process, on one.
@@ -139,6 +141,7 @@ def compare(
         options (dict, optional): Entries of the ``optim_wrapper`` config.
         num_blocks (int): K. Defaults to 4.
         batches (list[dict], optional): Defaults to :func:`batches_of` the case.
+        sync_bn (bool): Whether the pipeline's model comes with SyncBN. Defaults to False.
         **pipeline: Arguments of ``PipelineParallel``.
 
     Returns:
@@ -146,6 +149,8 @@ def compare(
         keys of the state that are ``different``, and of those that EMA's delay made different, ``delayed``.
     """
     model, batches, options = model_without_dropout(case, num_blocks), batches or batches_of(case), options or {}
+    if sync_bn:
+        model = convert_sync_batchnorm(model, 'torch')
     logs, held = train_in_pipeline(model, batches, pipeline, options)
     result = dict(logs=logs, held=held)
     if dist.get_rank() == 0:

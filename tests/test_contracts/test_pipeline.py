@@ -35,6 +35,7 @@ EQUAL = {
         compare, 'retinanet-retina', (1,), num_stages=2, blocks_per_stage=[1, 3], delay=2
     ),
     'segmentor': partial(compare, 'segmentor-infopro'),
+    'segmentor, SyncBN': partial(compare, 'segmentor-fcn', sync_bn=True),
     'segmentor, two stages': partial(compare, 'segmentor-fcn', num_stages=2),
     'classifier': partial(compare, 'resnet-infopro_softmax'),
     'transformer, two stages': partial(compare, 'vit-greedy', num_stages=2),

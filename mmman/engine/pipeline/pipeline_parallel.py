@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed as dist
+from mmengine.model import revert_sync_batchnorm
 from mmengine.utils import apply_to
 from torch import Tensor, nn
 
@@ -66,6 +67,9 @@ class PipelineParallel(nn.Module):
             num_stages = default_stages(len(self.backbone_blocks), dist.get_world_size())
         shares = share_blocks(len(self.backbone_blocks), num_stages, blocks_per_stage)
         self.mesh = Mesh.of_all_processes(num_stages)
+        if self.mesh.replicas == 1:
+            # Nobody else sees batches of these blocks. As mmengine does on one process: torch has SyncBN for GPUs only.
+            revert_sync_batchnorm(module)
         self.delay = delay
         self.ema_interval = ema_interval
         self.blocks = [block for block in self.backbone_blocks if block.index in shares[self.mesh.stage]]
