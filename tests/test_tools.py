@@ -91,3 +91,14 @@ def test_dist_scripts_pass_every_argument_as_it_is(tmp_path, script, arguments, 
     assert done.returncode == 0, done.stderr
     assert expected.format(tools=TOOLS) in done.stdout and '--master_port=29999' in done.stdout
     assert done.stdout.endswith('[a.b=[1, 2]]')
+
+
+def test_a_comparison_of_one_epoch_is_refused_in_one_line(tmp_path):
+    tool = TOOLS / 'benchmarks/hosts_cifar10.py'
+    done = run(sys.executable, tool, '--epochs', '1', '--work-dir', tmp_path / 'work')
+    assert done.returncode == 2 and 'Traceback' not in done.stderr
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .endswith('--epochs must be at least 2, since the first one warms up; got 1')
+    )

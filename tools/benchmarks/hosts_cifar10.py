@@ -123,6 +123,8 @@ def main() -> None:
     parser.add_argument('--num-workers', type=int, default=4)
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/hosts_cifar10'))
     args = parser.parse_args()
+    if args.epochs < 2:
+        parser.error(f'--epochs must be at least 2, since the first one warms up; got {args.epochs}')
     args.work_dir.mkdir(parents=True, exist_ok=True)
     source = commit()
     for seed in args.seeds:
