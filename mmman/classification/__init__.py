@@ -1,4 +1,4 @@
-"""What mmpretrain lacks for the paper's classification rows: ResNets for small images, SVHN, STL-10.
+"""What mmpretrain lacks for the paper's classification rows: small ResNets, SVHN, STL-10, parts of CIFAR-10.
 
 Apart from the rest, because importing mmpretrain takes seconds; configs ask for it by
 ``custom_imports = dict(imports=['mmman.classification'])``.
@@ -6,5 +6,6 @@ Apart from the rest, because importing mmpretrain takes seconds; configs ask for
 
 from .small_resnet import SmallResNet
 from .torchvision_datasets import STL10, SVHN
+from .unchecked_cifar10 import UncheckedCIFAR10
 
-__all__ = ['STL10', 'SVHN', 'SmallResNet']
+__all__ = ['STL10', 'SVHN', 'SmallResNet', 'UncheckedCIFAR10']

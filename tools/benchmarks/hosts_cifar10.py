@@ -18,8 +18,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from mmpretrain.datasets import CIFAR10
-from mmpretrain.registry import DATASETS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/classification'
 MAN_PLUS_PLUS = dict(type='mmman.MomentumAuxiliary')
@@ -32,15 +30,6 @@ AUXILIARIES = {
     'two_biases': dict(type='mmman.TwoBiasesAuxiliary'),
 }
 ROWS = ['e2e', *(f'dgl_{name}' for name in AUXILIARIES), *(f'infopro_{name}' for name in ('host', 'man', 'manpp'))]
-
-
-@DATASETS.register_module()
-class UncheckedCIFAR10(CIFAR10):
-    """CIFAR-10 in its own file format, whose content is not compared with the original's."""
-
-    train_list = [[name, None] for name, _ in CIFAR10.train_list]
-    test_list = [[name, None] for name, _ in CIFAR10.test_list]
-    meta = dict(CIFAR10.meta, md5=None)
 
 
 def config_of(row: str, seed: int, args: argparse.Namespace) -> Config:
