@@ -66,7 +66,14 @@ class AugLocalHead(LocalHead):
         Returns:
             dict[str, Tensor]: The classifier's losses.
         """
-        return self.head.loss((self.layers(output.y),), data_samples)
+        return self.head.loss(self._feats(output), data_samples)
+
+    def predict(self, output: BlockOutput, data_samples: list[Any], test_cfg: dict | None = None) -> list[Any]:
+        """Classify; see :meth:`ClassificationLocalHead.predict`."""
+        return self.head.predict(self._feats(output), data_samples)
+
+    def _feats(self, output: BlockOutput) -> tuple[Tensor]:
+        return (self.layers(output.y),)
 
 
 def pick(position: Position, count: int) -> list[torch.Size]:

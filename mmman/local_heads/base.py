@@ -89,6 +89,22 @@ class LocalHead(BaseModule):
             dict[str, Tensor]: Losses as an mmengine model returns them: those with 'loss' in their name are summed.
         """
 
+    def predict(self, output: BlockOutput, data_samples: list[Any], test_cfg: dict | None = None) -> Any:
+        """Predict the task's result from this block alone: to see what a block knows. Training never calls it.
+
+        Args:
+            output (BlockOutput): What the block and its auxiliary made of a batch, in evaluation mode.
+            data_samples (list): The toolbox's data samples of the batch.
+            test_cfg (dict, optional): What the model's own head is given of its ``test_cfg``.
+
+        Returns:
+            What the toolbox's head returns from its own ``predict``.
+
+        Raises:
+            ValueError: If this head predicts nothing of the kind.
+        """
+        raise ValueError(f'{type(self).__name__} predicts nothing: it has no predict()')
+
 
 Loss = Tensor | list[Tensor]  # mmdet's heads give one for each level
 

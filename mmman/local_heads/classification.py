@@ -80,7 +80,28 @@ class ClassificationLocalHead(LocalHead):
         Returns:
             dict[str, Tensor]: The head's losses, ``loss`` for most.
         """
-        return self.head.loss((self.hidden(self.to_vector(output.y)),), data_samples)
+        return self.head.loss(self._feats(output), data_samples)
+
+    def predict(self, output: BlockOutput, data_samples: list[Any], test_cfg: dict | None = None) -> list[Any]:
+        """Classify; see :meth:`LocalHead.predict`.
+
+        Args:
+            output (BlockOutput): What the block and its auxiliary made of the batch.
+            data_samples (list[DataSample]): Samples, to which scores and labels are added.
+            test_cfg (dict, optional): Not used.
+
+        Returns:
+            list[DataSample]: The samples.
+
+        Raises:
+            ValueError: If the head learns no classes (``ContrastiveHead``).
+        """
+        if not hasattr(self.head, 'predict'):
+            raise ValueError(f'{type(self.head).__name__} learns no classes, so this local head predicts none')
+        return self.head.predict(self._feats(output), data_samples)
+
+    def _feats(self, output: BlockOutput) -> tuple[Tensor]:
+        return (self.hidden(self.to_vector(output.y)),)
 
 
 class ClassToken(nn.Module):

@@ -117,6 +117,21 @@ class DetectionLocalHead(LocalHead):
         self.head._raw_positive_infos.clear()
         return losses
 
+    def predict(self, output: BlockOutput, data_samples: list[Any], test_cfg: dict | None = None) -> list[InstanceData]:
+        """Detect; see :meth:`LocalHead.predict`.
+
+        Args:
+            output (BlockOutput): What the block and its auxiliary made of the batch.
+            data_samples (list[DetDataSample]): For the images' sizes and scales.
+            test_cfg (dict, optional): Thresholds and NMS of a dense head.
+
+        Returns:
+            list[InstanceData]: Boxes in the original image's pixels, scores and labels of each image.
+        """
+        metas = [sample.metainfo for sample in data_samples]
+        outputs = self.head(self.levels(output))
+        return self.head.predict_by_feat(*outputs, batch_img_metas=metas, cfg=test_cfg, rescale=True)
+
     def levels(self, output: BlockOutput) -> tuple[Tensor, ...]:
         """The pyramid of this block.
 

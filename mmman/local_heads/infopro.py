@@ -73,6 +73,10 @@ class InfoProLocalHead(LocalHead):
         losses['loss_reconstruction'] = self.reconstruction_weight * F.binary_cross_entropy_with_logits(decoded, images)
         return losses
 
+    def predict(self, output: BlockOutput, data_samples: list[Any], test_cfg: dict | None = None) -> Any:
+        """What the task head predicts; see :meth:`LocalHead.predict`."""
+        return self.task.predict(output, data_samples, test_cfg)
+
 
 def _between(weight: float | Sequence[float], depth: float) -> float:
     first, last = weight if isinstance(weight, Sequence) else (weight, weight)

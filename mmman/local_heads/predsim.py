@@ -65,7 +65,7 @@ class PredSimLocalHead(LocalHead):
         Returns:
             dict[str, Tensor]: ``loss_similarity`` and ``loss_prediction``.
         """
-        predicted = self.head.loss((self.pool(output.y),), data_samples)
+        predicted = self.head.loss(self._feats(output), data_samples)
         losses = weighted(predicted, 1 - self.beta, alone='loss_prediction')
         labels = torch.cat([sample.gt_label for sample in data_samples])
         variance = self.conv(output.y).float().flatten(2).var(dim=2, unbiased=False)
@@ -74,6 +74,13 @@ class PredSimLocalHead(LocalHead):
         target = _similarity(F.one_hot(labels, self.num_classes).float())
         losses['loss_similarity'] = self.beta * F.mse_loss(similarity, target)
         return losses
+
+    def predict(self, output: BlockOutput, data_samples: list[Any], test_cfg: dict | None = None) -> list[Any]:
+        """Classify; see :meth:`ClassificationLocalHead.predict`."""
+        return self.head.predict(self._feats(output), data_samples)
+
+    def _feats(self, output: BlockOutput) -> tuple[Tensor]:
+        return (self.pool(output.y),)
 
 
 def _similarity(vectors: Tensor) -> Tensor:

@@ -36,3 +36,16 @@ class SegmentationLocalHead(LocalHead):
             dict[str, Tensor]: The decode head's losses, ``loss_ce`` for most, and its accuracy ``acc_seg``.
         """
         return self.head.loss([output.y], data_samples, {})
+
+    def predict(self, output: BlockOutput, data_samples: list[Any], test_cfg: dict | None = None) -> Tensor:
+        """Segment; see :meth:`LocalHead.predict`.
+
+        Args:
+            output (BlockOutput): What the block and its auxiliary made of the batch.
+            data_samples (list[SegDataSample]): For the images' sizes.
+            test_cfg (dict, optional): The segmentor's.
+
+        Returns:
+            Tensor: Logits (N, classes, H0, W0), in the size of the images that the model was given.
+        """
+        return self.head.predict([output.y], [sample.metainfo for sample in data_samples], test_cfg)

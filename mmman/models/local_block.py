@@ -38,8 +38,7 @@ class LocalBlock(BaseModule):
         given = {'sources': sources, **({'with_cp': True} if with_cp else {})}
         self.auxiliary = MODELS.build(auxiliary, default_args=given) if auxiliary else None
         self.eval()
-        example = BlockOutput(x=x, y=self._y(x), inputs=inputs)
-        self.head = MODELS.build(head, default_args=dict(example=example, position=position))
+        self.head = MODELS.build(head, default_args=dict(example=self.output(x, inputs), position=position))
 
     def forward(self, x: Tensor, inputs: Tensor, step: LocalStep) -> dict[str, Tensor]:
         """Compute the local losses.
@@ -52,11 +51,15 @@ class LocalBlock(BaseModule):
         Returns:
             dict[str, Tensor]: The local head's losses; and, to be logged, the auxiliary network's scale s.
         """
-        output = BlockOutput(x=x, y=self._y(x), inputs=inputs, mean=step.mean, std=step.std)
+        output = self.output(x, inputs, step.mean, step.std)
         losses = self.head.loss(output, step.data_samples)
         if self.auxiliary is not None and self.auxiliary.scale is not None:
             losses['scale'] = self.auxiliary.scale.detach()
         return losses
+
+    def output(self, x: Tensor, inputs: Tensor, mean: Tensor | float = 0.0, std: Tensor | float = 1.0) -> BlockOutput:
+        """What the local head is given; see :class:`mmman.local_heads.BlockOutput` for the arguments."""
+        return BlockOutput(x=x, y=self._y(x), inputs=inputs, mean=mean, std=std)
 
     def _y(self, x: Tensor) -> Tensor:
         return x if self.auxiliary is None else self.auxiliary(x)
