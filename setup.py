@@ -94,7 +94,8 @@ setup(
             'mmsegmentation>=1.0.0,<2.0',
             'mmpretrain>=1.0.0,<2.0',
         ],
-        'dev': ['pytest', 'parameterized', 'ruff', 'onedl-mim', 'matplotlib'],
+        'analysis': ['grad-cam>=1.5', 'matplotlib'],  # tools/analysis/grad_cam.py and the pictures of all
+        'dev': ['pytest', 'parameterized', 'ruff', 'onedl-mim', 'grad-cam', 'matplotlib'],
     },
     cmdclass={'build_py': BuildWithMim, 'bdist_wheel': WheelWithMim},
     zip_safe=False,
