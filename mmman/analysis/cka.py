@@ -67,7 +67,12 @@ class MinibatchCKA:
         """The CKA of every layer of the first network (rows) with every one of the second.
 
         1 is the same up to rotation and scale; unrelated layers are near 0, by chance below it.
+
+        Raises:
+            ValueError: If there was no batch.
         """
+        if not self._sums:
+            raise ValueError('there is no batch of at least 4 images to compare: raise the batch size')
         across, first, second = self._sums
         return across / (first[:, None] * second[None, :]).sqrt()
 

@@ -1,6 +1,7 @@
 """Grad-CAM (Selvaraju et al., 2017) at any layer of a classifier, segmentor or detector, by the package grad-cam."""
 
 import copy
+import importlib.util
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -82,9 +83,12 @@ def explain(loaded: LoadedModel, item: dict[str, Any], layers: list[str], catego
         Explanation: The image and a map for each layer.
 
     Raises:
-        ValueError: If a layer or class is not there, nothing of the class is predicted, or a layer does not fit.
+        ValueError: If a layer or class is not there, nothing of the class is predicted, a layer does not fit, or the
+            package grad-cam is missing.
     """
-    # The stack of grad-cam (scikit-learn, ttach) is for this analysis only, and takes seconds to import.
+    if importlib.util.find_spec('pytorch_grad_cam') is None:
+        raise ValueError("Grad-CAM is drawn by the package grad-cam: pip install 'mmman[analysis]'")
+    # Only here: what it brings (scikit-learn, ttach) takes seconds to import, and no other analysis needs it.
     from pytorch_grad_cam import GradCAM
 
     data = loaded.prepare(pseudo_collate([item]))

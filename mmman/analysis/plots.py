@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from .grad_cam import Explanation
 
 MANY = 6  # lines; for more, a colour bar stands in the place of the legend
-DPI = 90
+DPI = 80
 
 
 @dataclass(frozen=True)

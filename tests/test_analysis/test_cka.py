@@ -52,6 +52,8 @@ def test_unrelated_features_have_cka_0():
 def test_three_images_are_too_few():
     with pytest.raises(ValueError, match='batches of at least 4 images, got 3'):
         cka(torch.randn(3, 8), torch.randn(3, 8), 3)
+    with pytest.raises(ValueError, match='there is no batch of at least 4 images'):
+        MinibatchCKA().compute()
 
 
 def test_layers_of_models(tmp_path):
