@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .checkpoint import LoadedModel
 
-SCORE_THRESHOLD = 0.3  # of the boxes whose scores are explained
+SHARE = 0.5  # of the highest score, above which a detector's boxes are explained
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def explain(loaded: LoadedModel, item: dict[str, Any], layers: list[str], catego
 
     Explained is, of a classifier, the logit of a class (the predicted one by default); of a segmentor the sum of a
     class's logits over the pixels that it is predicted for (the class that covers the most by default); of a detector
-    the sum of all scores above 0.3, before NMS, whose choice has no gradient (of all classes by default).
+    the sum of all scores above half of the highest one, before NMS (of all classes by default).
 
     Args:
         loaded (LoadedModel): The model.
@@ -83,7 +83,7 @@ def explain(loaded: LoadedModel, item: dict[str, Any], layers: list[str], catego
         Explanation: The image and a map for each layer.
 
     Raises:
-        ValueError: If a layer or class is not there, nothing of the class is predicted, a layer does not fit, or the
+        ValueError: If a layer or class is not there, no pixel is of the class, a layer does not fit, or the
             package grad-cam is missing.
     """
     if importlib.util.find_spec('pytorch_grad_cam') is None:
@@ -138,13 +138,11 @@ class _Predictor(nn.Module):
                 raise ValueError(f'no pixel is predicted to be {self._name(index)}: name another class')
             share = float(where.float().mean())
             return (lambda sample: (sample.seg_logits.data[index] * where).sum()), self._name(index), share
-        chosen = output > SCORE_THRESHOLD
-        if index is not None:
-            chosen &= torch.arange(output.shape[1], device=output.device) == index
+        of_class = torch.arange(output.shape[1], device=output.device) == index
+        scores = output if index is None else output * of_class
+        chosen = scores > SHARE * scores.max()
         what = 'all classes' if index is None else self._name(index)
-        if not chosen.any():
-            raise ValueError(f'no box has a score above {SCORE_THRESHOLD} ({what}): there is nothing to explain')
-        return (lambda scores: scores[chosen].sum()), what, float(output[chosen].max())
+        return (lambda scores: scores[chosen].sum()), what, float(scores.max())
 
     def _name(self, index: int) -> str:
         return self.classes[index] if self.classes else f'class {index}'

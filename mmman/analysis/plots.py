@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from .grad_cam import Explanation
 
 MANY = 6  # lines; for more, a colour bar stands in the place of the legend
+WIDE = 50  # letters of all names on an axis together; more are written upwards
 DPI = 80
 
 
@@ -55,7 +56,9 @@ def draw_panels(panels: Sequence[Panel], file: Path) -> None:
             axis.plot(x, values, marker='o' if named else None, markersize=4, linewidth=1.2, **style)
         axis.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.ylabel, yscale='log' if panel.log else 'linear')
         if named:
-            axis.set_xticks(range(len(panel.x)), panel.x, rotation=90 if len(panel.x) > 5 else 0)
+            broken = [name.replace(' (', '\n(').replace(' to ', '\nto ') for name in panel.x]
+            wide = sum(max(map(len, name.split('\n'))) for name in broken) > WIDE
+            axis.set_xticks(range(len(panel.x)), broken, rotation=90 if wide else 0, fontsize='small')
         if panel.log:
             for formatted in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
                 formatted('{x:g}')
@@ -64,7 +67,7 @@ def draw_panels(panels: Sequence[Panel], file: Path) -> None:
             bar = figure.colorbar(colours, ax=axis)
             bar.set_ticks([1, len(panel.lines)], labels=[list(panel.lines)[0], list(panel.lines)[-1]])
         elif len(panel.lines) > 1:
-            axis.legend()
+            axis.legend(loc='upper left', bbox_to_anchor=(1, 1), fontsize='small')
     _save(figure, file)
 
 
