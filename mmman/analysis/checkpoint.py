@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner, load_checkpoint
@@ -122,4 +123,10 @@ class LoadedModel:
                     evaluators.append(self.runner.build_evaluator(self.runner.cfg.test_evaluator))
                     evaluators[i].dataset_meta = loader.dataset.metainfo
                 evaluators[i].process(data_samples=samples, data_batch=batch)
-        return [evaluator.evaluate(len(loader.dataset)) for evaluator in evaluators]
+        found = [evaluator.evaluate(len(loader.dataset)) for evaluator in evaluators]
+        return [{name: _plain(value) for name, value in metrics.items()} for metrics in found]
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy's, as mmseg's metrics are, as Python's own, which JSON takes."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -75,15 +75,15 @@ def draw_metrics(metrics: dict[str, dict[str, float]], title: str, file: Path) -
     """Draw the metrics of each block, and write them beside the picture.
 
     Args:
-        metrics (dict[str, dict[str, float]]): By block, its metrics by their names. Those of single classes, which
-            are many, are not drawn.
+        metrics (dict[str, dict[str, float]]): By block, its metrics by their names. What is no single number is not
+            drawn.
         title (str): The title.
         file (Path): The picture's file.
 
     Returns:
         str: The same as a table.
     """
-    names = [name for name in next(iter(metrics.values())) if isinstance(next(iter(metrics.values()))[name], float)]
+    names = [name for name, value in next(iter(metrics.values())).items() if isinstance(value, float)]
     drawn = {name: [found[name] for found in metrics.values()] for name in names}
     draw_panels([Panel(title, list(metrics), drawn, ylabel=names[0] if len(names) == 1 else '')], file)
     write_json(metrics, file)
@@ -123,11 +123,9 @@ def draw_explanations(explanations: Sequence[Explanation], file: Path) -> None:
         file (Path): The picture's file; a JPEG is a fifth of a PNG.
     """
     layers = list(explanations[0].maps)
-    height, width = explanations[0].image.shape[:2]
-    figure = Figure(
-        figsize=(2.4 * (1 + len(layers)), len(explanations) * (2.4 * height / width + 0.35)), layout='constrained'
-    )
-    rows = figure.subplots(len(explanations), 1 + len(layers), squeeze=False)
+    heights = [2.4 * found.image.shape[0] / found.image.shape[1] + 0.35 for found in explanations]
+    figure = Figure(figsize=(2.4 * (1 + len(layers)), sum(heights)), layout='constrained')
+    rows = figure.subplots(len(heights), 1 + len(layers), squeeze=False, height_ratios=heights)
     for row, found in zip(rows, explanations, strict=True):
         row[0].imshow(found.image)
         row[0].set_title(f'{found.what} ({found.score:.2f})', fontsize=9)

@@ -1,6 +1,7 @@
 """What a local head predicts is what its loss is about, and what the toolbox would make of it."""
 
 import copy
+import json
 import math
 
 import pytest
@@ -85,6 +86,7 @@ def test_every_block_is_scored_and_the_last_is_the_model(tmp_path, make, metric)
     found = score_local_heads(loaded)
     assert list(found) == [str(block) for block in loaded.model.backbone.blocks]
     assert all(0 <= metrics[metric] <= 100 for metrics in found.values())
+    assert json.loads(json.dumps(found)).keys() == found.keys()
     cfg = make(tmp_path)
     cfg.load_from = str(tmp_path / 'a.pth')
     expected = build_runner(cfg).test()
