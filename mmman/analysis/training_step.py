@@ -141,6 +141,7 @@ class StepInBackward(TrainingStep):
     def prepare(self, model: nn.Module, optim_wrapper: OptimWrapper) -> None:
         """Give every parameter an optimizer of its own, with the config's options for it."""
         (optimizer,) = _optimizers_of(optim_wrapper)
+        self.holders.remove(optim_wrapper)  # its optimizer never meets a gradient
         for group in optimizer.param_groups:
             options = {name: value for name, value in group.items() if name in optimizer.defaults}
             for param in group['params']:
