@@ -64,7 +64,7 @@ def test_twin_differs_in_the_local_learning_lines_only(name):
 def test_a_pipeline_trains_its_base(path):
     cfg = Config.fromfile(path)
     folder = 'classification/' if path.stem.endswith('cifar10') else ''
-    base = load(f'{folder}{path.name}')
+    base = load(folder + path.name.replace('_pipeline', ''))
     ours, theirs = plain(cfg.to_dict()), plain(base.to_dict())
     assert ours.pop('model_wrapper_cfg') == dict(type='mmman.PipelineParallel')
     theirs.pop('model_wrapper_cfg')
@@ -73,6 +73,7 @@ def test_a_pipeline_trains_its_base(path):
     theirs['default_hooks']['checkpoint'].pop('type')
     assert ours == theirs
     assert f'`pipeline/{path.name}`' in README.read_text()
+    assert f'`{path.name}`' in path.with_name('README.md').read_text()
 
 
 @pytest.mark.parametrize('name', LOCAL)
@@ -96,15 +97,38 @@ def test_data_root_has_the_usual_default(name):
     assert load(name).data_root == f'data/{data_of(name)}/'
 
 
-def test_metafiles_list_every_config():
-    index = dict(Collections=[], Models=[])
-    for metafile in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']:
-        for key, entries in yaml.safe_load((ROOT / metafile).read_text()).items():
-            index[key] += entries
+@pytest.fixture(scope='module')
+def index() -> dict[str, list[dict]]:
+    """What `model-index.yml` gathers: the entries of all metafiles."""
+    files = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
+    parts = [yaml.safe_load((ROOT / file).read_text()) for file in files]
+    return {key: [entry for part in parts for entry in part[key]] for key in ('Collections', 'Models')}
+
+
+def test_metafiles_list_every_config(index):
     assert all(m['Name'] == Path(m['Config']).stem for m in index['Models'])
-    collections = {c['Name'] for c in index['Collections']}
-    assert all(m['In Collection'] in collections for m in index['Models'])
-    assert sorted(m['Config'] for m in index['Models']) == sorted(f'configs/{name}' for name in CONFIGS)
+    collections = [c['Name'] for c in index['Collections']]
+    assert {m['In Collection'] for m in index['Models']} <= set(collections)
+    assert len(collections) == len(set(collections))
+    assert all((ROOT / c['README']).is_file() for c in index['Collections'])
+    configs = [f'configs/{name}' for name in CONFIGS] + [f'configs/pipeline/{path.name}' for path in PIPELINES]
+    assert sorted(m['Config'] for m in index['Models']) == sorted(configs)
+
+
+def test_metafiles_say_what_the_configs_have(index):
+    for model in index['Models']:
+        name = model['Config'].removeprefix('configs/')
+        cfg = load(name) if name in CONFIGS else Config.fromfile(FOLDER / name)
+        length = {'Iterations': cfg.train_cfg.get('max_iters'), 'Epochs': cfg.train_cfg.get('max_epochs')}
+        expected = {key: value for key, value in length.items() if value}
+        expected['Batch Size'] = cfg.auto_scale_lr.base_batch_size
+        assert {k: v for k, v in model['Metadata'].items() if k != 'Training Data'} == expected, model['Name']
+
+
+def test_every_name_is_there_once():
+    """`mim train mmman NAME` looks for a file of that name in all folders, and refuses two."""
+    names = [path.name for path in FOLDER.rglob('*.py') if '_base_' not in path.parts]
+    assert len(names) == len(set(names)) and names
 
 
 @pytest.mark.parametrize('folder', sorted({path.parent for path in CONFIGS.values()}), ids=lambda folder: folder.name)
