@@ -95,6 +95,7 @@ setup(
             'mmpretrain>=1.0.0,<2.0',
         ],
         'analysis': ['grad-cam>=1.5', 'matplotlib'],  # tools/analysis/grad_cam.py and the pictures of all
+        'export': ['onnx', 'onnxruntime', 'onnxscript'],
         'dev': ['pytest', 'parameterized', 'ruff', 'onedl-mim', 'grad-cam', 'matplotlib'],
     },
     cmdclass={'build_py': BuildWithMim, 'bdist_wheel': WheelWithMim},

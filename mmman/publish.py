@@ -56,7 +56,7 @@ def publish(checkpoint_path: str | Path, out_path: str | Path, save_keys: Sequen
         ValueError: If it is no checkpoint of a model, or an entry asked for is missing or holds more than plain data.
     """
     path, out_path = Path(checkpoint_path), Path(out_path)
-    checkpoint = _load(path)
+    checkpoint = load_checkpoint(path)
     missing = [key for key in save_keys if key not in checkpoint and key not in SAVE_KEYS]
     if missing:
         raise ValueError(f"'{path}' has no {', '.join(missing)} to save; it has {', '.join(checkpoint)}")
@@ -86,7 +86,13 @@ def publish(checkpoint_path: str | Path, out_path: str | Path, save_keys: Sequen
     return final
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of mmengine's runner, or a published one.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no checkpoint of a model.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint '{path}'")
     try:

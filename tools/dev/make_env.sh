@@ -79,7 +79,8 @@ MMCV_WITH_OPS=1 CXX="$WRAPPERS/c++" PYTORCH_NVCC="$WRAPPERS/nvcc" "${HIDE[@]}" \
 echo "$KEY" >"$VENV/.mmcv-ops"
 
 say 'the OpenMMLab packages and the developer tools'
-pip install --no-build-isolation -r requirements/openmmlab.txt -r requirements/dev.txt
+pip install --no-build-isolation -r requirements/openmmlab.txt -r requirements/dev.txt -r requirements/export.txt \
+    -r requirements/docs.txt
 OPENCV=$("$PY" -c 'import cv2' 2>&1) ||
     fail "OpenCV does not import (${OPENCV##*$'\n'}). On Debian: apt-get install libgl1 libglib2.0-0"
 pip install --no-build-isolation --no-deps -e .
