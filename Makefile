@@ -1,7 +1,7 @@
 # `make demo`, `make demo-seg` and `make test` need nothing before them: each makes the environment if it is missing.
 PY := .venv/bin/python
 ENV := .venv/.mmman-env
-SOURCES := mmman tools tests configs demo setup.py
+SOURCES := mmman tools tests configs demo setup.py docs/en/conf.py docs/en/get_started_notebook.ipynb
 
 # Training on a CPU allocates and frees the same large tensors over and over. glibc hands each back to the kernel at once
 # and gets it back page by page; keeping them is several times faster on some machines. The results are the same.
@@ -10,7 +10,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
 # Threads that wait by spinning make a step several times slower where other programs share the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: env test lint format demo demo-seg clean
+.PHONY: env test lint format demo demo-seg docs docs-commands clean
 .DEFAULT_GOAL := env
 
 # Nothing to do while the pinned requirements and the script are older than the stamp; `make env -B` runs it anyway.
@@ -38,7 +38,15 @@ demo: $(ENV)
 demo-seg: $(ENV)
 	$(PY) demo/run_demo_seg.py
 
+# The documentation as HTML, in docs/_build/html; a warning is an error.
+docs: $(ENV)
+	.venv/bin/sphinx-build -W --keep-going -q -b html docs/en docs/_build/html
+
+# The commands in the documentation that are marked for it, on small data; lists those that are not run, and why.
+docs-commands: $(ENV)
+	$(PY) tools/dev/run_doc_commands.py
+
 # Everything that this Makefile made, the environment too; pip's cache keeps the compiled ops.
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build dist docs/_build *.egg-info .pytest_cache .ruff_cache
 	find mmman tools tests configs -name __pycache__ -type d -prune -exec rm -rf {} +
