@@ -141,10 +141,10 @@ class _Process:
         self.ask('ready')
 
     def ask(self, what: str) -> Any:
-        self._pipe.send(what)
         try:
+            self._pipe.send(what)
             return self._pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             self._process.join()
             raise RuntimeError(
                 f'the process that measures {self._name!r} ended with exit code {self._process.exitcode}; what it '

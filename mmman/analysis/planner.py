@@ -17,7 +17,7 @@ class Plan:
     """A way to train, and what it is expected to cost.
 
     Args:
-        name (str): ``'end to end'``, ``'with_cp'``, ``'recompute all'`` or ``'MAN++'``.
+        name (str): ``'end to end'``, ``'end to end, with_cp'``, ``'end to end, all recomputed'`` or ``'MAN++'``.
         ends (tuple[str, ...]): The last segment of each block but the last.
         recomputed (tuple[int, ...]): Numbers of the blocks whose activations are recomputed.
         behind_recomputed (bool): Whether those of neck and heads are.
@@ -41,6 +41,11 @@ class Plan:
         """K."""
         return len(self.ends) + 1
 
+    @property
+    def title(self) -> str:
+        """The name, with K where there are several blocks."""
+        return f'{self.name}, K={self.num_blocks}' if self.ends else self.name
+
     def lines(self, cfg: Config) -> str:
         """What to write into a config that inherits the one that was planned for, beside lean losses.
 
@@ -49,7 +54,7 @@ class Plan:
         """
         if self.name == 'end to end':
             return '# the end-to-end config as it is'
-        if self.name == 'with_cp':
+        if self.name == 'end to end, with_cp':
             return '# in the end-to-end config\nmodel = dict(backbone=dict(with_cp=True))'
         partition = f'ends={list(self.ends)!r}' if self.ends else 'num_blocks=1'
         backbone = f'with_cp={list(self.recomputed)!r}, partition=dict(_delete_=True, {partition})'
@@ -100,11 +105,11 @@ class Planner:
 
     def with_cp(self) -> Plan:
         """All units recomputed, the stem not: what the toolboxes' ``with_cp=True`` does."""
-        return self._in_one_block('with_cp', [i > 0 for i in range(self.count)], False)
+        return self._in_one_block('end to end, with_cp', [i > 0 for i in range(self.count)], False)
 
     def recompute_all(self) -> Plan:
         """Everything recomputed."""
-        return self._in_one_block('recompute all', [True] * self.count, True)
+        return self._in_one_block('end to end, all recomputed', [True] * self.count, True)
 
     def _in_one_block(self, name: str, recomputed: list[bool], behind: bool) -> Plan:
         block = _Block(0, self.count - 1, tuple(recomputed), self.costs.behind[True, behind], None)

@@ -1,3 +1,4 @@
+import argparse
 from itertools import pairwise
 from pathlib import Path
 
@@ -6,6 +7,7 @@ from mmengine.config import Config
 
 from mmman.analysis import Planner, TrainingStep, measure_parts, variants
 from mmman.analysis.part_costs import Cost, PartCosts
+from mmman.analysis.plan_report import frontier_table, parse_bytes, report
 from mmman.engine import launch
 
 ROOT = Path(__file__).parents[2]
@@ -128,3 +130,45 @@ def test_a_block_with_nothing_to_learn_is_not_planned():
     parts = costs(3)
     planner = Planner(PartCosts(**{**vars(parts), 'segments': (frozen, *parts.segments[1:])}))
     assert all(plan.ends[0] != 's0' for plan in planner.frontier())
+
+
+# ------------------------------------------------------------------------------------------------- as the tool says it
+
+
+@pytest.mark.parametrize(
+    ('text', 'expected'), [('8GB', 8 * 10**9), ('7.5 GiB', 7.5 * 2**30), ('900MB', 9 * 10**8), ('1MiB', 2**20)]
+)
+def test_bytes_are_read(text, expected):
+    assert parse_bytes(text) == expected
+
+
+@pytest.mark.parametrize('text', ['8', '8 G', 'GB', '-1GB', '8GBs'])
+def test_what_are_no_bytes_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match='as in 8GB'):
+        parse_bytes(text)
+
+
+def test_the_report_names_the_fastest_and_the_fastest_of_local_learning():
+    planner, cfg = Planner(costs(6)), Config(dict(model=dict(bbox_head={})))
+    assert 'by flops: end to end' in report(planner, cfg, 10**9, 'flops', 2)
+    memory = planner.recompute_all().peak
+    local = planner.fastest(memory)
+    text = report(planner, cfg, memory, 'flops', 2)
+    if local.flops < planner.recompute_all().flops:
+        assert f'by flops: {local.title}' in text
+    else:
+        assert 'by flops: end to end, all recomputed' in text and 'num_blocks=1' in text
+        assert f'The fastest of local learning: {local.title}' in text
+    assert f'ends={list(local.ends)}' in text
+    assert 'eq. 18' in text
+
+
+def test_the_report_says_what_the_least_is_where_nothing_fits():
+    planner = Planner(costs(3))
+    least = min(plan.peak for plan in (planner.recompute_all(), *planner.frontier()))
+    assert f'the least is {least / 1e6:.0f} MB' in report(planner, Config(dict(model={})), planner.resident, 'flops', 2)
+
+
+def test_the_table_has_a_row_for_every_way():
+    planner = Planner(costs(6))
+    assert len(frontier_table(planner, 'flops', 2).splitlines()) == 2 + 3 + len(planner.frontier('flops', 2))
