@@ -1,4 +1,5 @@
 # DeepLabV3-R101 on Cityscapes with MAN++ in little memory. See deeplabv3_r50_manpp_lean_cityscapes.py.
+# Twin: deeplabv3_r101_e2e_cityscapes.py
 _base_ = './deeplabv3_r50_manpp_lean_cityscapes.py'
 model = dict(
     backbone=dict(

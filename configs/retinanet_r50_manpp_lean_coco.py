@@ -1,4 +1,5 @@
 # RetinaNet-R50 on COCO with MAN++ in little memory: lean losses, light local heads, the first block recomputed.
+# Twin: retinanet_r50_e2e_coco.py
 _base_ = './retinanet_r50_manpp_coco.py'
 loss_cls = dict(type='mmman.LeanFocalLoss')
 model = dict(

@@ -26,6 +26,7 @@ CONFIGS = {
 }
 PIPELINES = sorted((FOLDER / 'pipeline').glob('*.py'))
 LOCAL = [name for name in CONFIGS if 'manpp' in name]
+LEAN = [name for name in LOCAL if '_lean_' in name]  # they change losses and unused outputs, too
 CLASSIFICATION = [name for name in CONFIGS if name.startswith('classification/')]
 DATA_SETS = ('cifar10', 'cityscapes', 'coco', 'imagenet', 'stl10', 'svhn')
 

@@ -13,6 +13,7 @@ from shipped_configs import (
     CONFIGS,
     DATA_SETS,
     FOLDER,
+    LEAN,
     LOCAL,
     PIPELINES,
     ROOT,
@@ -41,7 +42,7 @@ def test_config_builds(name):
     assert blocks == (blocks_asked(load(name)) if name in LOCAL else 1)
 
 
-@pytest.mark.parametrize('name', LOCAL)
+@pytest.mark.parametrize('name', [name for name in LOCAL if name not in LEAN])
 def test_twin_differs_in_the_local_learning_lines_only(name):
     ours, twin = (plain(load(n).to_dict()) for n in (name, twin_of(name)))
     wrapper = ours['model']['backbone']
@@ -58,6 +59,14 @@ def test_twin_differs_in_the_local_learning_lines_only(name):
     for key in ('local_learning', 'ends'):  # where the configs took dicts and lists from
         ours.pop(key, None)
     assert ours == twin
+
+
+@pytest.mark.parametrize('name', LEAN)
+def test_a_lean_config_trains_as_long_on_the_same_data_as_its_twin(name):
+    ours, twin = (plain(load(n).to_dict()) for n in (name, twin_of(name)))
+    for key in ('train_cfg', 'param_scheduler', 'train_dataloader', 'val_dataloader', 'test_evaluator'):
+        assert ours[key] == twin[key]
+    assert ours['optim_wrapper'].pop('constructor') and ours['optim_wrapper'] == twin['optim_wrapper']
 
 
 @pytest.mark.parametrize('path', PIPELINES, ids=lambda path: path.stem)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
 
 from mmman.engine import launch
 
@@ -164,6 +165,8 @@ class _Process:
 
 def _serve(way: Way, dry: bool, pipe: Connection) -> None:
     launch.register_toolbox(way.cfg.default_scope)
+    if way.cfg.get('custom_imports'):
+        import_modules_from_strings(**way.cfg.custom_imports)  # as Config.fromfile did in the process before
     step = way.step(dry)
     while True:
         try:

@@ -14,6 +14,8 @@ import torch
 from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 
+from mmman.models import normalisation_of
+
 from .checkpoint import LoadedModel
 
 SHARE = 0.5  # of the highest score, above which a detector's boxes are explained
@@ -223,8 +225,5 @@ def _index_of(category: str, classes: tuple[str, ...]) -> int:
 
 def _denormalised(model: nn.Module, inputs: Tensor) -> np.ndarray:
     """The first image of a normalised batch in [0, 1], (H, W, 3)."""
-    preprocessor = model.data_preprocessor
-    image = inputs[0]
-    if getattr(preprocessor, '_enable_normalize', False):
-        image = image * preprocessor.std + preprocessor.mean
-    return (image / 255).clamp(0, 1).detach().permute(1, 2, 0).cpu().numpy()
+    mean, std = normalisation_of(model)
+    return ((inputs[0] * std + mean) / 255).clamp(0, 1).detach().permute(1, 2, 0).cpu().numpy()

@@ -4,9 +4,9 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmman.models import LocalBackbone
+from mmman.models import LocalBackbone, normalisation_of
 
 from .checkpoint import LoadedModel, Metrics
 
@@ -40,7 +40,7 @@ def score_local_heads(loaded: LoadedModel) -> dict[str, Metrics]:
         for name, x in loaded.outputs(images):
             if name in ends:
                 block = backbone.local[f'block{ends[name].index}']
-                output = block.output(x, images, *_normalisation(model))
+                output = block.output(x, images, *normalisation_of(model))
                 yield _finish(loaded, block.head.predict(output, own := copy.deepcopy(samples), test_cfg), own)
         yield model(images, copy.deepcopy(samples), mode='predict')
 
@@ -67,10 +67,3 @@ def _test_cfg(loaded: LoadedModel) -> dict | None:
     if loaded.toolbox == 'mmdet' and 'rcnn' in cfg:
         return {**cfg.rpn, **cfg.rcnn}  # two stages: a dense head takes candidates as the one, results as the other
     return cfg
-
-
-def _normalisation(model: nn.Module) -> tuple[Tensor | float, Tensor | float]:
-    preprocessor = model.data_preprocessor
-    if getattr(preprocessor, '_enable_normalize', False):
-        return preprocessor.mean, preprocessor.std
-    return 0.0, 1.0

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmman.local_heads import Position
-from mmman.models import LocalBackbone, LocalBlock, LocalStep
+from mmman.models import LocalBackbone, LocalBlock, LocalStep, normalisation_of
 from mmman.recompute import recompute_part
 
 from .dry_run import DryRun
@@ -199,9 +199,8 @@ class _Network:
 
     def _local(self, local: LocalBlock, i: int) -> _Part:
         x = self.xs[i + 1].detach().requires_grad_()
-        step = LocalStep(update=None, data_samples=self.data_samples)
-        if getattr(self.model.data_preprocessor, '_enable_normalize', False):
-            step.mean, step.std = self.model.data_preprocessor.mean, self.model.data_preprocessor.std
+        mean, std = normalisation_of(self.model)
+        step = LocalStep(update=None, data_samples=self.data_samples, mean=mean, std=std)
         run = lambda: self.model.parse_losses(local(x, self.inputs, step))[0]  # noqa: E731
         return _Part(run, [local], list(local.parameters()), self.xs)
 

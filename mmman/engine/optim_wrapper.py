@@ -12,7 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from mmman.models import LocalStep, find_local_backbone
+from mmman.models import LocalStep, find_local_backbone, normalisation_of
 
 from .averaging import start_averaging
 from .model_wrapper import LocalDistributedDataParallel
@@ -120,9 +120,8 @@ class LocalOptimWrapper(OptimWrapperDict):
         self._group, self._main_group = group, main_group
         self.local_log_vars = {}
         self._counts = [wrapper.inner_count for wrapper in self.values()]
-        step = LocalStep(update=partial(self._update_block, model))
-        if getattr(model.data_preprocessor, '_enable_normalize', False):
-            step.mean, step.std = model.data_preprocessor.mean, model.data_preprocessor.std
+        mean, std = normalisation_of(model)
+        step = LocalStep(update=partial(self._update_block, model), mean=mean, std=std)
         with self._usable_after_failure():
             yield step
 

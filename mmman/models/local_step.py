@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass
@@ -31,3 +31,11 @@ class LocalStep:
     done: bool = False
     handed_on: Callable[[int, Tensor, dict[int, Tensor]], None] | None = None
     received: tuple[Tensor, dict[int, Tensor]] | None = None
+
+
+def normalisation_of(model: nn.Module) -> tuple[Tensor | float, Tensor | float]:
+    """What a model's data preprocessor subtracts from images and divides them by: (3, 1, 1) each, or 0 and 1."""
+    preprocessor = model.data_preprocessor
+    if getattr(preprocessor, '_enable_normalize', False):
+        return preprocessor.mean, preprocessor.std
+    return 0.0, 1.0
