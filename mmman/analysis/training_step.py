@@ -1,6 +1,7 @@
 """What one training step of a config costs: peak live tensor bytes and time."""
 
 import copy
+import inspect
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -16,11 +17,14 @@ from mmengine.runner.activation_checkpointing import turn_on_activation_checkpoi
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmman.engine import RecomputeHook
+from mmman.engine import ChannelsLastHook, CompileBlocksHook, RecomputeHook
 from mmman.models import LocalBackbone
 
 from .dry_run import DryRun
 from .live_bytes import LiveBytes, tensors_of
+
+# Hooks that change how a step is computed.
+PREPARING = (ChannelsLastHook, CompileBlocksHook, RecomputeHook)
 
 
 class StepBytes(NamedTuple):
@@ -65,7 +69,7 @@ class TrainingStep:
             turn_on_activation_checkpointing(self.model, cfg.activation_checkpointing)  # as Runner.train does
         self.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         for hook in runner.hooks:
-            if isinstance(hook, RecomputeHook):
+            if isinstance(hook, PREPARING):
                 hook.before_train(runner)
         self.holders = [self.model, self.optim_wrapper]
         self.dry = dry
@@ -142,8 +146,9 @@ class StepInBackward(TrainingStep):
         """Give every parameter an optimizer of its own, with the config's options for it."""
         (optimizer,) = _optimizers_of(optim_wrapper)
         self.holders.remove(optim_wrapper)  # its optimizer never meets a gradient
+        known = inspect.signature(type(optimizer)).parameters  # a group also has what AdamW fixes for Adam
         for group in optimizer.param_groups:
-            options = {name: value for name, value in group.items() if name in optimizer.defaults}
+            options = {name: value for name, value in group.items() if name in known and name != 'params'}
             for param in group['params']:
                 own = type(optimizer)([param], **options)
                 self.holders.append(own)

@@ -1,7 +1,7 @@
 """Engine: the per-block optimizers and the hooks that go with them."""
 
 from .cpu_amp_optim_wrapper import CPUAmpOptimWrapper
-from .hooks import ExactCheckpointHook, LocalLossHook, RecomputeHook
+from .hooks import ChannelsLastHook, CompileBlocksHook, ExactCheckpointHook, LocalLossHook, RecomputeHook
 from .model_wrapper import LocalDistributedDataParallel
 from .optim_wrapper import LocalOptimWrapper
 from .optim_wrapper_constructor import LocalOptimWrapperConstructor
@@ -14,6 +14,8 @@ from .pipeline import (
 
 __all__ = [
     'CPUAmpOptimWrapper',
+    'ChannelsLastHook',
+    'CompileBlocksHook',
     'ExactCheckpointHook',
     'LocalDistributedDataParallel',
     'LocalLossHook',
