@@ -6,7 +6,7 @@ model = dict(
         backbone=dict(out_indices=(1, 2, 3)),
         with_cp=[1],
         partition=dict(_delete_=True, ends=['layer2', 'layer3']),
-        local_head=dict(channels=64, head=dict(feat_channels=64, stacked_convs=1, loss_cls=loss_cls)),
+        local_head=dict(channels=128, head=dict(feat_channels=128, stacked_convs=1, loss_cls=loss_cls)),
     ),
     neck=dict(in_channels=[128, 256, 512], start_level=0),
     bbox_head=dict(loss_cls=loss_cls),

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from mmman.analysis import TrainingStep, time_in_turn
-from mmman.testing import tiny_run_cfg
+from mmman.analysis import StepInBackward, TrainingStep, time_in_turn
+from mmman.testing import assert_same_state, tiny_run_cfg
 
 DATA = Path(__file__).parents[2] / 'demo/data/bccd_coco'
 CLASSES = ('WBC', 'RBC', 'Platelets')
@@ -59,3 +59,18 @@ def test_times_are_ratios_to_the_first_in_the_same_round():
             self.seconds = iter(seconds).__next__
 
     assert time_in_turn([Step([1, 10, 1]), Step([2, 20, 5])], rounds=3) == [1, 2]
+
+
+@pytest.mark.parametrize('optimizer', [dict(type='SGD', lr=0.01, momentum=0.9), dict(type='AdamW', lr=1e-3)])
+def test_a_step_in_backward_is_the_same_step_without_gradients(optimizer, tmp_path):
+    models, peaks = [], []
+    for kind in (TrainingStep, StepInBackward):
+        cfg = tiny_run_cfg(
+            None, tmp_path, DATA, classes=CLASSES, optim_wrapper=dict(optimizer=dict(_delete_=True, **optimizer))
+        )
+        steps = kind(cfg)
+        peaks.append(steps.bytes().peak)
+        models.append(steps.model)
+        assert kind(cfg, dry=True).bytes().peak == pytest.approx(peaks[-1], rel=0.01)
+    assert_same_state(models[1], models[0])
+    assert peaks[1] <= peaks[0]
