@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mmseg
 import pytest
+import torch
 import yaml
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, DefaultScope
@@ -28,6 +29,7 @@ from shipped_configs import (
     spelled_out,
     twin_of,
 )
+from torch.utils._pytree import tree_leaves
 
 COCO = [name for name in CONFIGS if name.endswith('_coco.py')]
 CITYSCAPES = [name for name in CONFIGS if name.endswith('_cityscapes.py')]
@@ -67,6 +69,19 @@ def test_a_lean_config_trains_as_long_on_the_same_data_as_its_twin(name):
     for key in ('train_cfg', 'param_scheduler', 'train_dataloader', 'val_dataloader', 'test_evaluator'):
         assert ours[key] == twin[key]
     assert ours['optim_wrapper'].pop('constructor') and ours['optim_wrapper'] == twin['optim_wrapper']
+
+
+@pytest.mark.parametrize('name', ['retinanet_r50_manpp_lean_coco.py', 'deeplabv3_r50_manpp_lean_cityscapes.py'])
+def test_the_twin_of_a_lean_config_predicts_the_same(name):
+    """Lean configs hand out fewer of the backbone's outputs, under other numbers."""
+    ours, twin = build(load(name)).eval(), build(load(twin_of(name))).eval()
+    missing, _ = twin.load_state_dict(ours.state_dict(), strict=False)
+    assert not missing
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        found, expected = (tree_leaves(model(images, mode='tensor')) for model in (ours, twin))
+    assert len(found) == len(expected)
+    assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize('path', PIPELINES, ids=lambda path: path.stem)
