@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
 DEMOS = {  # script: the published file's name, and the variable that names the photos' folder
@@ -20,6 +21,7 @@ DEMOS = {  # script: the published file's name, and the variable that names the 
     'run_demo_seg': ('deeplabv3_r18_coco_free', 'MMMAN_COCO_FREE_ROOT'),
 }
 LOCAL_CONFIGS = sorted((ROOT / 'demo/configs').glob('*_manpp_*.py'))
+LEAN = ROOT / 'demo/configs/retinanet_r18_manpp_lean_bccd.py'  # changes losses and unused outputs, too
 
 
 @pytest.fixture(scope='module', params=DEMOS)
@@ -130,7 +132,7 @@ def test_segmentation_baselines(load_demo, monkeypatch):
     assert by_place == pytest.approx(dict(mIoU=100.0, aAcc=100.0))
 
 
-@pytest.mark.parametrize('path', LOCAL_CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', [path for path in LOCAL_CONFIGS if path != LEAN], ids=lambda path: path.stem)
 def test_twin_differs_in_the_local_learning_lines_only(path):
     twin_path = path.with_name(re.search(r'^# (?:.* )?Twin: (\S+\.py)', path.read_text(), re.MULTILINE).group(1))
     assert f'Twin: {path.name}' in twin_path.read_text()
@@ -146,6 +148,15 @@ def test_twin_differs_in_the_local_learning_lines_only(path):
     ours.pop('local_learning', None)
     assert ours == twin
     assert 'custom_imports' not in twin  # it is read where mmman is not installed
+
+
+def test_the_lean_config_trains_as_long_for_the_same_plain_checkpoint():
+    lean, twin = (Config.fromfile(path) for path in (LEAN, LEAN.with_name('retinanet_r18_e2e_bccd.py')))
+    for key in ('train_cfg', 'param_scheduler', 'train_dataloader', 'val_dataloader'):
+        assert lean[key] == twin[key]
+    states = [MODELS.build(cfg.model).state_dict() for cfg in (lean, twin)]
+    shapes = [{k: v.shape for k, v in state.items() if not k.startswith('backbone.local.')} for state in states]
+    assert shapes[0] == shapes[1]
 
 
 @pytest.mark.parametrize(('folder', 'licence'), [('bccd_coco', 'MIT License'), ('coco_free', 'Creative Commons')])
