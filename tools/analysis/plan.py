@@ -9,7 +9,7 @@ from mmengine.config import DictAction
 
 from mmman.analysis import Planner, measure_parts, variants
 from mmman.analysis.frontier_plot import plot_frontier
-from mmman.analysis.plan_report import frontier_table, parse_bytes, report
+from mmman.analysis.plan_report import frontier_table, parse_bytes, report, ways
 from mmman.engine import launch
 
 
@@ -41,8 +41,8 @@ def main() -> None:
     print(frontier_table(planner, by, args.least_blocks))
     print(report(planner, cfg, args.memory, by, args.least_blocks))
     if args.out:
-        first = planner.end_to_end()
-        plans = [first, planner.with_cp(), planner.recompute_all(), *planner.frontier(by, args.least_blocks)]
+        plans = ways(planner, by, args.least_blocks)
+        first = plans[0]
         points = [(plan.title, plan.peak / first.peak, getattr(plan, by) / getattr(first, by)) for plan in plans]
         plot_frontier(points, 'time' if args.time else 'FLOPs', args.out)
 
