@@ -1,6 +1,5 @@
 """Compare ways to train one network: memory, computing and time, one process each, in turn."""
 
-import json
 import multiprocessing
 import statistics
 from collections.abc import Callable, Sequence
@@ -16,7 +15,8 @@ from mmengine.utils import import_modules_from_strings
 from mmman.engine import launch
 
 from . import variants
-from .training_step import StepInBackward, TrainingStep
+from .plots import write_json
+from .training_step import StepInBackward, TrainingStep, median_ratios
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,19 @@ def ways_of(cfg: Config, tuned: Config | None = None) -> list[Way]:
     return ways
 
 
+def choose(ways: Sequence[Way], names: Sequence[str]) -> list[Way]:
+    """Some of the ways, by name, in the order of the ways.
+
+    Raises:
+        ValueError: If there is no such way.
+    """
+    known = [way.name for way in ways]
+    for name in names:
+        if name not in known:
+            raise ValueError(f'there is no way {name!r}: name some of {", ".join(map(repr, known))}')
+    return [way for way in ways if way.name in names]
+
+
 def compare(ways: Sequence[Way], rounds: int = 0, report: Callable[[str], None] = lambda line: None) -> list[Row]:
     """Measure several ways, each in a process of its own.
 
@@ -114,19 +127,18 @@ def compare(ways: Sequence[Way], rounds: int = 0, report: Callable[[str], None] 
     processes = [_Process(way, dry=False) for way in ways]
     try:
         memory = [process.ask('allocator') for process in processes]
-        seconds: list[list[float]] = [[] for _ in ways]
+        seconds = []
         for i in range(rounds):
-            for times, process in zip(seconds, processes, strict=True):
-                times.append(process.ask('seconds'))
-            report(f'round {i + 1}: ' + ' '.join(f'{times[-1]:.2f}' for times in seconds) + ' s')
+            seconds.append([process.ask('seconds') for process in processes])
+            report(f'round {i + 1}: ' + ' '.join(f'{s:.2f}' for s in seconds[-1]) + ' s')
     finally:
         for process in processes:
             process.close()
-    timed = []
-    for row, times, allocator in zip(rows, seconds, memory, strict=True):
-        ratio = statistics.median(own / first for own, first in zip(times, seconds[0], strict=True))
-        timed.append(Row(**{**asdict(row), **allocator, 'time': ratio, 'seconds': statistics.median(times)}))
-    return timed
+    medians = [statistics.median(times) for times in zip(*seconds, strict=True)]
+    return [
+        Row(**{**asdict(row), **allocator, 'time': ratio, 'seconds': median})
+        for row, allocator, ratio, median in zip(rows, memory, median_ratios(seconds), medians, strict=True)
+    ]
 
 
 class _Process:
@@ -209,6 +221,6 @@ def table(rows: Sequence[Row]) -> str:
     return '\n'.join(lines)
 
 
-def save(rows: Sequence[Row], path: Path) -> None:
-    """Write the rows as JSON."""
-    path.write_text(json.dumps([asdict(row) for row in rows], indent=1) + '\n')
+def save(rows: Sequence[Row], picture: Path) -> None:
+    """Write the rows as JSON beside their picture."""
+    write_json([asdict(row) for row in rows], picture)

@@ -208,9 +208,17 @@ def time_in_turn(steps: Sequence[TrainingStep], rounds: int) -> list[float]:
     Returns:
         list[float]: The median over the rounds of each step's time as a ratio to the first step's in the same round.
     """
-    ratios: list[list[float]] = [[] for _ in steps]
-    for _ in range(rounds):
-        first, *others = (step.seconds() for step in steps)
-        for ratio, seconds in zip(ratios, (first, *others), strict=True):
-            ratio.append(seconds / first)
-    return [statistics.median(ratio) for ratio in ratios]
+    return median_ratios([[step.seconds() for step in steps] for _ in range(rounds)])
+
+
+def median_ratios(rounds: Sequence[Sequence[float]]) -> list[float]:
+    """What each member costs of the first, as the median over rounds.
+
+    Args:
+        rounds (Sequence[Sequence[float]]): Seconds by round and member.
+
+    Returns:
+        list[float]: One ratio for each member; the first is 1.
+    """
+    ratios = [[seconds / times[0] for seconds in times] for times in rounds]
+    return [statistics.median(member) for member in zip(*ratios, strict=True)]

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mmman.analysis.benchmark import Row, Way, compare, save, table, ways_of
+from mmman.analysis.benchmark import Row, Way, choose, compare, save, table, ways_of
 from mmman.analysis.frontier_plot import frontier, plot_frontier
 from mmman.analysis.variants import end_to_end
 from mmman.testing import tiny_run_cfg
@@ -42,12 +42,19 @@ def test_end_to_end_comes_first_and_its_rivals_follow(tmp_path, bccd):
     ]
 
 
+def test_rows_are_chosen_by_name(tmp_path, bccd):
+    ways = ways_of(tiny_run_cfg(4, tmp_path, *bccd))
+    assert [way.name for way in choose(ways, ['as configured', 'end to end'])] == ['end to end', 'as configured']
+    with pytest.raises(ValueError, match="there is no way 'tuned': name some of 'end to end', 'end to end, with_cp'"):
+        choose(ways, ['tuned'])
+
+
 ROWS = [Row('end to end', 100, 10, (100,), 1000, 1.0, 2.0), Row('local', 25, 12, (25, 20), 1100, 1.25, 2.5)]
 
 
 def test_rows_are_printed_and_saved(tmp_path):
     assert table(ROWS).splitlines()[-1] == '| local | 0 | 0.250 | 0 | 1.100 | 1.25 | 0 0 |'
-    save(ROWS, tmp_path / 'rows.json')
+    save(ROWS, tmp_path / 'rows.png')
     assert json.loads((tmp_path / 'rows.json').read_text())[1]['blocks'] == [25, 20]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from mmman.analysis.benchmark import compare, save, table, ways_of
+from mmman.analysis.benchmark import choose, compare, save, table, ways_of
 from mmman.analysis.frontier_plot import plot_frontier
 from mmman.engine import launch
 
@@ -21,6 +21,9 @@ def parse_args() -> argparse.Namespace:
         type=int,
         default=0,
         help='time so many rounds of real steps, in turn (default: none, dry runs only)',
+    )
+    parser.add_argument(
+        '--ways', nargs='+', help='measure these rows of the table alone, for example "end to end" tuned'
     )
     parser.add_argument('--out', type=Path, help='folder for benchmark.json and benchmark.png')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='settings merged over both configs')
@@ -40,13 +43,15 @@ def main() -> None:
             cfg, tuned = load(args.config), load(args.tuned) if args.tuned else None
             launch.check_data(cfg, 'train')
             ways = ways_of(cfg, tuned)
+            if args.ways:
+                ways = choose(ways, args.ways)
         except (FileNotFoundError, ValueError) as error:
             raise SystemExit(f'benchmark.py: {error}') from None
         rows = compare(ways, args.rounds, lambda line: print(line, flush=True))
     print(table(rows))
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        save(rows, args.out / 'benchmark.json')
+        save(rows, args.out / 'benchmark.png')
         by, first = ('time' if args.rounds else 'FLOPs'), rows[0]
         points = [(row.name, row.peak / first.peak, row.time or row.flops / first.flops) for row in rows]
         plot_frontier(points, by, args.out / 'benchmark.png')
