@@ -4,7 +4,7 @@ from .dry_run import DryRun
 from .live_bytes import LiveBytes, tensors_of
 from .part_costs import measure_parts
 from .planner import Plan, Planner
-from .training_step import StepBytes, StepInBackward, TrainingStep, time_in_turn
+from .training_step import StepBytes, StepInBackward, TrainingStep
 
 __all__ = [
     'DryRun',
@@ -16,5 +16,4 @@ __all__ = [
     'TrainingStep',
     'measure_parts',
     'tensors_of',
-    'time_in_turn',
 ]

@@ -16,7 +16,7 @@ from mmman.engine import launch
 
 from . import variants
 from .plots import write_json
-from .training_step import StepInBackward, TrainingStep, median_ratios
+from .training_step import StepInBackward, TrainingStep
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,19 @@ def compare(ways: Sequence[Way], rounds: int = 0, report: Callable[[str], None] 
         Row(**{**asdict(row), **allocator, 'time': ratio, 'seconds': median})
         for row, allocator, ratio, median in zip(rows, memory, median_ratios(seconds), medians, strict=True)
     ]
+
+
+def median_ratios(rounds: Sequence[Sequence[float]]) -> list[float]:
+    """What each member costs of the first, as the median over rounds: a slow minute of the machine hits them all.
+
+    Args:
+        rounds (Sequence[Sequence[float]]): Seconds by round and member.
+
+    Returns:
+        list[float]: One ratio for each member; the first is 1.
+    """
+    ratios = [[seconds / times[0] for seconds in times] for times in rounds]
+    return [statistics.median(member) for member in zip(*ratios, strict=True)]
 
 
 class _Process:

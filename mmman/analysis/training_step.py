@@ -2,9 +2,8 @@
 
 import copy
 import inspect
-import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
@@ -196,29 +195,3 @@ def _peaks_of_blocks(model: nn.Module, live: LiveBytes) -> Iterator[list[int]]:
         yield peaks
     finally:
         del backbone.learn
-
-
-def time_in_turn(steps: Sequence[TrainingStep], rounds: int) -> list[float]:
-    """Time several steps round after round, so that a slow minute of the machine hits them all.
-
-    Args:
-        steps (Sequence[TrainingStep]): What to time.
-        rounds (int): How often.
-
-    Returns:
-        list[float]: The median over the rounds of each step's time as a ratio to the first step's in the same round.
-    """
-    return median_ratios([[step.seconds() for step in steps] for _ in range(rounds)])
-
-
-def median_ratios(rounds: Sequence[Sequence[float]]) -> list[float]:
-    """What each member costs of the first, as the median over rounds.
-
-    Args:
-        rounds (Sequence[Sequence[float]]): Seconds by round and member.
-
-    Returns:
-        list[float]: One ratio for each member; the first is 1.
-    """
-    ratios = [[seconds / times[0] for seconds in times] for times in rounds]
-    return [statistics.median(member) for member in zip(*ratios, strict=True)]

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mmman.analysis.benchmark import Row, Way, choose, compare, save, table, ways_of
+from mmman.analysis.benchmark import Row, Way, choose, compare, median_ratios, save, table, ways_of
 from mmman.analysis.frontier_plot import frontier, plot_frontier
 from mmman.analysis.variants import end_to_end
 from mmman.testing import tiny_run_cfg
@@ -17,6 +17,10 @@ def test_ways_are_measured_in_processes_of_their_own(tmp_path, bccd):
     assert len(rows[1].blocks) == 4
     assert rows[0].time == 1 and all(row.seconds > 0 for row in rows)
     assert len(lines) == 2 + 2
+
+
+def test_times_are_ratios_to_the_first_in_the_same_round():
+    assert median_ratios([[1, 2], [10, 20], [1, 5]]) == [1, 2]
 
 
 def test_a_process_that_dies_is_named(tmp_path, bccd):

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mmman.analysis import StepInBackward, TrainingStep, time_in_turn
+from mmman.analysis import StepInBackward, TrainingStep
 from mmman.testing import assert_same_state, tiny_run_cfg
 
 DATA = Path(__file__).parents[2] / 'demo/data/bccd_coco'
@@ -51,14 +51,6 @@ def test_recomputation_is_counted(tmp_path):
     plain = step(None, tmp_path)
     again = step(None, tmp_path, with_cp=True)
     assert plain.flops() < again.flops() < 4 / 3 * plain.flops()
-
-
-def test_times_are_ratios_to_the_first_in_the_same_round():
-    class Step:
-        def __init__(self, seconds):
-            self.seconds = iter(seconds).__next__
-
-    assert time_in_turn([Step([1, 10, 1]), Step([2, 20, 5])], rounds=3) == [1, 2]
 
 
 @pytest.mark.parametrize('optimizer', [dict(type='SGD', lr=0.01, momentum=0.9), dict(type='AdamW', lr=1e-3)])
