@@ -18,6 +18,9 @@ from . import variants
 from .plots import write_json
 from .training_step import StepInBackward, TrainingStep
 
+# What a peak is made of.
+PARTS = ('parameters', 'gradients', 'states', 'activations')
+
 
 @dataclass(frozen=True)
 class Way:
@@ -45,7 +48,10 @@ class Row:
     Args:
         name (str): The way.
         peak (int): The most bytes of live tensors at once.
-        resident (int): Bytes that stay between steps.
+        parameters (int): Of the peak, parameters and buffers.
+        gradients (int): Of the peak, the parameters' gradients.
+        states (int): Of the peak, the optimizers' states.
+        activations (int): Of the peak, all else: activations and their gradients, the batch.
         blocks (tuple[int, ...]): The peak while each block is at work.
         flops (int): Floating point operations of a step.
         time (float, optional): Median over the rounds of its time as a ratio to the first way's in the same round.
@@ -56,7 +62,10 @@ class Row:
 
     name: str
     peak: int
-    resident: int
+    parameters: int
+    gradients: int
+    states: int
+    activations: int
     blocks: tuple[int, ...]
     flops: int
     time: float | None = None
@@ -204,7 +213,8 @@ def _serve(way: Way, dry: bool, pipe: Connection) -> None:
 def _measure(step: TrainingStep, what: str) -> Any:
     if what == 'count':
         count = step.bytes()
-        return dict(peak=count.peak, resident=count.resident, blocks=count.blocks, flops=step.flops())
+        parts = {part: getattr(count, part) for part in PARTS}
+        return dict(peak=count.peak, **parts, blocks=count.blocks, flops=step.flops())
     if what == 'seconds':
         return step.seconds()
     if what == 'allocator' and torch.cuda.is_available():
@@ -216,22 +226,29 @@ def _measure(step: TrainingStep, what: str) -> Any:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table; MB are 10^6 bytes, ratios are to the first row."""
+    """The rows as a Markdown table.
+
+    MB are 10^6 bytes; ratios are to the first row; parameters, gradients, states and activations are what the peak is
+    made of; the block that sets the peak is bold.
+    """
     first = rows[0]
     gpu = first.allocated is not None
-    lines = [
-        '| | peak live MB | ratio | resident MB | FLOPs | time |'
-        + (' allocated MB | reserved MB |' if gpu else '')
-        + ' MB of each block |',
-        '|---|' + '---|' * (8 if gpu else 6),
-    ]
+    heads = ['peak live MB', 'ratio', *PARTS, 'FLOPs', 'time']
+    heads += ['allocated MB', 'reserved MB'] if gpu else []
+    heads.append('MB of each block')
+    lines = ['| | ' + ' | '.join(heads) + ' |', '|---|' + '---|' * len(heads)]
     for row in rows:
-        cells = [row.name, f'{row.peak / 1e6:.0f}', f'{row.peak / first.peak:.3f}', f'{row.resident / 1e6:.0f}']
+        cells = [row.name, _mb(row.peak), f'{row.peak / first.peak:.3f}', *(_mb(getattr(row, part)) for part in PARTS)]
         cells += [f'{row.flops / first.flops:.3f}', '-' if row.time is None else f'{row.time:.2f}']
-        cells += [f'{row.allocated / 1e6:.0f}', f'{row.reserved / 1e6:.0f}'] if gpu else []
-        cells.append(' '.join(f'{peak / 1e6:.0f}' for peak in row.blocks) if len(row.blocks) > 1 else '')
+        cells += [_mb(row.allocated), _mb(row.reserved)] if gpu else []
+        blocks = [f'**{_mb(peak)}**' if peak == row.peak else _mb(peak) for peak in row.blocks]
+        cells.append(' '.join(blocks) if len(blocks) > 1 else '')
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
+
+
+def _mb(count: int) -> str:
+    return f'{count / 1e6:.0f}'
 
 
 def save(rows: Sequence[Row], picture: Path) -> None:

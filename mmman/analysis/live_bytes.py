@@ -1,13 +1,26 @@
 """Count the bytes of live tensors: deterministic, on any machine."""
 
 import weakref
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
+
+
+class Peak(NamedTuple):
+    """The most that was alive at once.
+
+    Args:
+        bytes (int): All of it.
+        gradients (int): Those of parameters, of these bytes.
+    """
+
+    bytes: int
+    gradients: int
 
 
 class LiveBytes(TorchDispatchMode):
@@ -21,7 +34,7 @@ class LiveBytes(TorchDispatchMode):
 
     Attributes:
         current (int): Bytes alive now.
-        peak (int): Largest value of ``current`` so far.
+        gradients (int): Those among them that :meth:`watch_gradients` knows as a parameter's gradient.
 
     Example:
         >>> with LiveBytes(model.parameters()) as live:
@@ -32,8 +45,10 @@ class LiveBytes(TorchDispatchMode):
     def __init__(self, tensors: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self.current = 0
-        self.peak = 0
+        self.gradients = 0
+        self._peak = Peak(0, 0)
         self._sizes: dict[int, int] = {}
+        self._of_gradients: set[int] = set()
         for tensor in tensors:
             self._see(tensor)
 
@@ -43,9 +58,33 @@ class LiveBytes(TorchDispatchMode):
         tree_map_only(Tensor, self._see, out)
         return out
 
-    def reset_peak(self) -> None:
-        """Let the peak start again from what is alive now."""
-        self.peak = self.current
+    @property
+    def peak(self) -> int:
+        """Largest value of ``current`` so far."""
+        return self._peak.bytes
+
+    def take_peak(self) -> Peak:
+        """The peak so far; it starts again from what is alive now."""
+        peak, self._peak = self._peak, Peak(self.current, self.gradients)
+        return peak
+
+    @contextmanager
+    def watch_gradients(self, params: Iterable[nn.Parameter]) -> Iterator[None]:
+        """Inside, the parameters' gradients are counted apart, too, as soon as they are accumulated."""
+        handles = [p.register_post_accumulate_grad_hook(self._see_gradient) for p in params if p.requires_grad]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _see_gradient(self, param: nn.Parameter) -> None:
+        if param.grad is None:  # already used and freed (StepInBackward)
+            return
+        key = self._see(param.grad).untyped_storage()._cdata
+        if key not in self._of_gradients:
+            self._of_gradients.add(key)
+            self.gradients += self._sizes[key]
 
     def _see(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -55,11 +94,16 @@ class LiveBytes(TorchDispatchMode):
             weakref.finalize(storage, self._forget, key)
         self.current += size - self._sizes.get(key, 0)
         self._sizes[key] = size
-        self.peak = max(self.peak, self.current)
+        if self.current > self._peak.bytes:
+            self._peak = Peak(self.current, self.gradients)
         return tensor
 
     def _forget(self, key: int) -> None:
-        self.current -= self._sizes.pop(key, 0)
+        size = self._sizes.pop(key, 0)
+        self.current -= size
+        if key in self._of_gradients:
+            self._of_gradients.remove(key)
+            self.gradients -= size
 
 
 def tensors_of(*holders: Any) -> list[Tensor]:

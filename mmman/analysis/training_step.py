@@ -20,7 +20,7 @@ from mmman.engine import ChannelsLastHook, CompileBlocksHook, RecomputeHook
 from mmman.models import LocalBackbone
 
 from .dry_run import DryRun
-from .live_bytes import LiveBytes, tensors_of
+from .live_bytes import LiveBytes, Peak, tensors_of
 
 # Hooks that change how a step is computed.
 PREPARING = (ChannelsLastHook, CompileBlocksHook, RecomputeHook)
@@ -34,11 +34,25 @@ class StepBytes(NamedTuple):
         resident (int): What stays between steps: parameters, buffers, optimizer states.
         blocks (tuple[int, ...]): The most that was alive at once while each block was at work, 1..K; the last with all
             that comes before block 1 and after block K-1. The peak alone where there are no blocks.
+        parameters (int): Of ``resident``, parameters and buffers.
+        gradients (int): Of ``peak``, the parameters' gradients.
     """
 
     peak: int
     resident: int
     blocks: tuple[int, ...]
+    parameters: int
+    gradients: int
+
+    @property
+    def states(self) -> int:
+        """Of ``resident``, the optimizers' states."""
+        return self.resident - self.parameters
+
+    @property
+    def activations(self) -> int:
+        """Of ``peak``, all else: activations and their gradients, the batch."""
+        return self.peak - self.resident - self.gradients
 
 
 class TrainingStep:
@@ -102,12 +116,13 @@ class TrainingStep:
 
     def bytes(self) -> StepBytes:
         """Count the live bytes of a step; the same on every machine of one kind."""
+        parameters = LiveBytes(tensors_of(self.model)).current
         with self._mode(), LiveBytes(tensors_of(*self.holders)) as live:
             resident = live.current
-            with _peaks_of_blocks(self.model, live) as blocks:
+            with _peaks_of_blocks(self.model, live) as peaks, live.watch_gradients(self.model.parameters()):
                 self.run()
-            rest = live.peak
-        return StepBytes(max(*blocks, rest, resident), resident, (*blocks, rest))
+        most = max(peaks)
+        return StepBytes(most.bytes, resident, tuple(peak.bytes for peak in peaks), parameters, most.gradients)
 
     def flops(self) -> int:
         """Count the floating point operations of a step, those of recomputation included, by torch's counter."""
@@ -172,22 +187,22 @@ def _step_and_free(optimizer: torch.optim.Optimizer, param: nn.Parameter) -> Non
 
 
 @contextmanager
-def _peaks_of_blocks(model: nn.Module, live: LiveBytes) -> Iterator[list[int]]:
-    """Inside, the list gets the peak of each of the blocks 1..K-1; that of all else is left in ``live``."""
-    peaks: list[int] = []
+def _peaks_of_blocks(model: nn.Module, live: LiveBytes) -> Iterator[list[Peak]]:
+    """Afterwards, the list has the peak of each of the blocks 1..K-1, and that of all else."""
+    peaks: list[Peak] = []
+    others: list[Peak] = []
     backbones = [module for module in model.modules() if isinstance(module, LocalBackbone)]
     if not backbones:
         yield peaks
+        peaks.append(live.take_peak())
         return
     (backbone,) = backbones
     learn = backbone.learn
 
     def learn_and_look(*args: Any) -> Tensor:
-        rest = live.peak
-        live.reset_peak()
+        others.append(live.take_peak())
         x = learn(*args)
-        peaks.append(live.peak)
-        live.peak = max(rest, live.current)
+        peaks.append(live.take_peak())
         return x
 
     backbone.learn = learn_and_look
@@ -195,3 +210,4 @@ def _peaks_of_blocks(model: nn.Module, live: LiveBytes) -> Iterator[list[int]]:
         yield peaks
     finally:
         del backbone.learn
+    peaks.append(max([*others, live.take_peak()]))

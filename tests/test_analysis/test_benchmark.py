@@ -53,13 +53,17 @@ def test_rows_are_chosen_by_name(tmp_path, bccd):
         choose(ways, ['tuned'])
 
 
-ROWS = [Row('end to end', 100, 10, (100,), 1000, 1.0, 2.0), Row('local', 25, 12, (25, 20), 1100, 1.25, 2.5)]
+MB = 10**6
+ROWS = [
+    Row('end to end', 100 * MB, 10 * MB, 9 * MB, 20 * MB, 61 * MB, (100 * MB,), 1000, 1.0, 2.0),
+    Row('local', 25 * MB, 12 * MB, 3 * MB, 8 * MB, 2 * MB, (25 * MB, 20 * MB), 1100, 1.25, 2.5),
+]
 
 
 def test_rows_are_printed_and_saved(tmp_path):
-    assert table(ROWS).splitlines()[-1] == '| local | 0 | 0.250 | 0 | 1.100 | 1.25 | 0 0 |'
+    assert table(ROWS).splitlines()[-1] == '| local | 25 | 0.250 | 12 | 3 | 8 | 2 | 1.100 | 1.25 | **25** 20 |'
     save(ROWS, tmp_path / 'rows.png')
-    assert json.loads((tmp_path / 'rows.json').read_text())[1]['blocks'] == [25, 20]
+    assert json.loads((tmp_path / 'rows.json').read_text())[1]['blocks'] == [25 * MB, 20 * MB]
 
 
 def test_the_frontier_is_what_nothing_beats(tmp_path):

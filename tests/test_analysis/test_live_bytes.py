@@ -22,6 +22,21 @@ def test_live_bytes_equal_a_count_by_hand():
         assert live.current == start
 
 
+def test_gradients_are_counted_apart_from_when_they_are_accumulated_until_they_are_freed():
+    first, second = torch.nn.Linear(100, 1000, bias=False), torch.nn.Linear(1000, 10, bias=False)
+    params = [first.weight, second.weight]
+    with LiveBytes(params) as live, live.watch_gradients(params):
+        second(first(torch.randn(5, 100))).sum().backward()
+        assert live.gradients == first.weight.nbytes + second.weight.nbytes
+        assert live.take_peak().gradients > 0
+        first.weight.grad = None
+        assert live.gradients == second.weight.nbytes
+        second.weight.grad = None
+        assert live.gradients == 0
+    first(torch.randn(5, 100)).sum().backward()
+    assert live.gradients == 0  # no longer watched
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='compares with the CUDA allocator')
 def test_live_bytes_equal_the_cuda_allocators():
     x = torch.randn(2**20, device='cuda', requires_grad=True)  # 4 MB: nothing is rounded up

@@ -27,8 +27,26 @@ def test_counts_repeat_and_hold_parameters_and_momenta(tmp_path):
 
 def test_local_learning_adds_its_parameters_and_one_block_adds_nothing(tmp_path):
     plain, one, four = (measured(k, tmp_path) for k in (None, 1, 4))
-    assert one == plain == (plain.peak, plain.resident, (plain.peak,))
+    assert one == plain
+    assert plain.blocks == (plain.peak,)
     assert four.resident > plain.resident
+
+
+def test_a_peak_is_made_of_parameters_gradients_states_and_activations(tmp_path):
+    plain = step(None, tmp_path)
+    bytes_of_weights = sum(p.nbytes for p in plain.model.parameters())
+    buffers = sum(buffer.nbytes for buffer in plain.model.buffers())
+    count = plain.bytes()
+    assert count.parameters == bytes_of_weights + buffers
+    assert count.states == bytes_of_weights  # momenta
+    assert count.peak == count.parameters + count.gradients + count.states + count.activations
+    # The peak is at the end of the forward: the backward has not begun.
+    assert count.gradients == 0 < count.activations
+    # That of one small photo is at the end of the backward.
+    cfg = tiny_run_cfg(None, tmp_path, DATA, classes=CLASSES)
+    cfg.train_dataloader.batch_size = 1
+    cfg.train_dataloader.dataset.pipeline[2].scale = (64, 64)
+    assert 0.9 * bytes_of_weights < TrainingStep(cfg).bytes().gradients <= bytes_of_weights
 
 
 def test_the_peak_is_that_of_one_of_the_blocks(tmp_path):

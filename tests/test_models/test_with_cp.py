@@ -101,7 +101,7 @@ def peaks_of_blocks(with_cp):
     learn, peaks = model.backbone.learn, []
 
     def learn_and_look(*args):
-        live.reset_peak()
+        live.take_peak()
         start = live.current
         x = learn(*args)
         peaks.append(live.peak - start)
