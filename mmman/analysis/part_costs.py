@@ -228,8 +228,7 @@ def _count(part: _Part, states: float) -> Cost:
     with LiveBytes([*part.given, *part.params, *tensors_of(*part.modules)]) as live:
         start = live.current
         out = part.run()
-        output, kept, forward = out.nbytes, live.current - start, live.peak - start
-        live.reset_peak()
+        output, kept, forward = out.nbytes, live.current - start, live.take_peak().bytes - start
         learns, out = out.requires_grad, _End.apply(out)
         if learns:
             out.backward()
