@@ -20,7 +20,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
-from mmman.publish import publish
+from mmman.apis.publish import publish
 
 LOCAL_CONFIG = common.ROOT / 'demo/configs/retinanet_r18_manpp_bccd.py'
 STOCK_CONFIG = common.ROOT / 'demo/configs/retinanet_r18_e2e_bccd.py'  # the same model without mmman

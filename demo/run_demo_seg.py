@@ -19,7 +19,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import DATASETS
 from torch.nn.functional import interpolate, one_hot
 
-from mmman.publish import publish
+from mmman.apis.publish import publish
 
 LOCAL_CONFIG = common.ROOT / 'demo/configs/deeplabv3_r18_manpp_coco_free.py'
 STOCK_CONFIG = common.ROOT / 'demo/configs/deeplabv3_r18_e2e_coco_free.py'  # the same model without mmman

@@ -1,6 +1,7 @@
 """Train OpenMMLab backbones in gradient-isolated blocks with MAN++ local learning.
 
 Importing the package registers everything that configs name, so `custom_imports = dict(imports=['mmman'])` is enough.
+What configs and users name is here by its own name, too: `from mmman import LocalBackbone, LocalLossHook`.
 """
 
 from .compatibility import check_environment
@@ -9,6 +10,62 @@ from .version import __version__
 # First, because a missing part or a wrong version would fail further down with a message that helps nobody.
 check_environment()
 
-from . import engine, local_heads, models  # noqa: E402
+from .auxiliary import MomentumAuxiliary, TwoBiasesAuxiliary  # noqa: E402
+from .hooks import ChannelsLastHook, CompileBlocksHook, LocalLossHook, RecomputeHook  # noqa: E402
+from .local_heads import (  # noqa: E402
+    AugLocalHead,
+    ClassificationLocalHead,
+    ContrastiveHead,
+    DetectionLocalHead,
+    DGLLocalHead,
+    InfoProClassifier,
+    InfoProLocalHead,
+    PredSimLocalHead,
+    SegmentationLocalHead,
+)
+from .memory import LeanCrossEntropyLoss, LeanFocalLoss  # noqa: E402
+from .models import LocalBackbone  # noqa: E402
+from .optim import (  # noqa: E402
+    CPUAmpOptimWrapper,
+    LocalDistributedDataParallel,
+    LocalOptimWrapper,
+    LocalOptimWrapperConstructor,
+)
+from .pipeline import (  # noqa: E402
+    PipelineCheckpointHook,
+    PipelineEpochBasedTrainLoop,
+    PipelineIterBasedTrainLoop,
+    PipelineParallel,
+)
+from .resume import ExactCheckpointHook  # noqa: E402
 
-__all__ = ['__version__', 'engine', 'local_heads', 'models']
+__all__ = [
+    'AugLocalHead',
+    'CPUAmpOptimWrapper',
+    'ChannelsLastHook',
+    'ClassificationLocalHead',
+    'CompileBlocksHook',
+    'ContrastiveHead',
+    'DGLLocalHead',
+    'DetectionLocalHead',
+    'ExactCheckpointHook',
+    'InfoProClassifier',
+    'InfoProLocalHead',
+    'LeanCrossEntropyLoss',
+    'LeanFocalLoss',
+    'LocalBackbone',
+    'LocalDistributedDataParallel',
+    'LocalLossHook',
+    'LocalOptimWrapper',
+    'LocalOptimWrapperConstructor',
+    'MomentumAuxiliary',
+    'PipelineCheckpointHook',
+    'PipelineEpochBasedTrainLoop',
+    'PipelineIterBasedTrainLoop',
+    'PipelineParallel',
+    'PredSimLocalHead',
+    'RecomputeHook',
+    'SegmentationLocalHead',
+    'TwoBiasesAuxiliary',
+    '__version__',
+]

@@ -12,15 +12,19 @@ MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mmman',
-    locations=['mmman.auxiliary', 'mmman.local_heads', 'mmman.losses', 'mmman.models'],
+    locations=['mmman.auxiliary', 'mmman.local_heads', 'mmman.memory', 'mmman.models'],
 )
-MODEL_WRAPPERS = Registry('model_wrapper', parent=MMENGINE_MODEL_WRAPPERS, scope='mmman', locations=['mmman.engine'])
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmman', locations=['mmman.engine'])
-LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='mmman', locations=['mmman.engine'])
-OPTIM_WRAPPERS = Registry('optim_wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='mmman', locations=['mmman.engine'])
+MODEL_WRAPPERS = Registry(
+    'model_wrapper', parent=MMENGINE_MODEL_WRAPPERS, scope='mmman', locations=['mmman.optim', 'mmman.pipeline']
+)
+HOOKS = Registry(
+    'hook', parent=MMENGINE_HOOKS, scope='mmman', locations=['mmman.hooks', 'mmman.pipeline', 'mmman.resume']
+)
+LOOPS = Registry('loop', parent=MMENGINE_LOOPS, scope='mmman', locations=['mmman.pipeline', 'mmman.resume'])
+OPTIM_WRAPPERS = Registry('optim_wrapper', parent=MMENGINE_OPTIM_WRAPPERS, scope='mmman', locations=['mmman.optim'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='mmman',
-    locations=['mmman.engine'],
+    locations=['mmman.optim'],
 )

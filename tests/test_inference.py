@@ -10,8 +10,8 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import save_checkpoint
 from mmseg.apis import MMSegInferencer
 
-from mmman.engine.launch import register_toolbox
-from mmman.publish import publish
+from mmman.apis.launch import register_toolbox
+from mmman.apis.publish import publish
 
 DEMO = Path(__file__).parents[1] / 'demo'
 CASES = {

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from scenarios.runner import tiny_run_cfg
 
-from mmman.testing import tiny_classifier, tiny_run_cfg, tiny_segmentor
+from mmman.testing import tiny_classifier, tiny_segmentor
 
 DATA = Path(__file__).parents[1] / 'demo/data'
 NUMBERS = itertools.count()

@@ -4,7 +4,7 @@
 import argparse
 import os
 
-from mmman.engine import launch
+from mmman.apis import launch
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,7 +7,7 @@ import torch
 from mmengine.model import BaseModule, initialize
 from torch import Tensor, nn
 
-from mmman.recompute import recompute
+from mmman.memory.recompute import recompute
 from mmman.registry import MODELS
 
 INITS = ('copy', 'random')

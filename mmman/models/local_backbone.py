@@ -12,8 +12,8 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmman.local_heads import Position
+from mmman.memory.recompute import recompute
 from mmman.partition import Block, Segment, family_of, make_blocks, merge_frozen
-from mmman.recompute import recompute
 from mmman.registry import MODELS
 
 from .local_block import LocalBlock
@@ -31,7 +31,7 @@ class LocalBackbone(nn.Module):
     ``isinstance`` stay as they were. What local learning adds lies under ``local``.
 
     In training, ``forward`` runs block after block; each learns at once, through the :class:`LocalStep` that
-    :class:`mmman.engine.LocalOptimWrapper` binds, and hands on detached features. In evaluation, without gradients, and
+    :class:`mmman.optim.LocalOptimWrapper` binds, and hands on detached features. In evaluation, without gradients, and
     with K = 1, ``forward`` is the backbone's own.
 
     Args:

@@ -1,14 +1,11 @@
 """Every backbone family with every host method and task: what the contracts are tested on."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from mmengine.config import ConfigDict
-from torch import Tensor, nn
 
 from .classification import HOSTS, tiny_classifier, tiny_cls_batch, with_decoder
 from .detection import tiny_batch, tiny_retinanet
@@ -62,26 +59,3 @@ CASES: dict[str, Case] = {
     'retinanet-retina': Case(tiny_retinanet, tiny_batch, 'retina'),
     'retinanet-infopro': Case(partial(_with_decoder, tiny_retinanet), tiny_batch, 'infopro_det'),
 }
-
-
-def predictions(model: nn.Module, batch: dict) -> list[Tensor]:
-    """What a model of any toolbox predicts in evaluation mode (in which it is left).
-
-    Args:
-        model (nn.Module): A detector, segmentor or classifier.
-        batch (dict): Its images.
-
-    Returns:
-        list[Tensor]: Boxes, scores and labels; logits; or scores, of all images.
-    """
-    model.eval()
-    with torch.no_grad():
-        results = model.test_step(copy.deepcopy(batch))
-    tensors = []
-    for result in results:
-        if 'pred_instances' in result:
-            found = result.pred_instances
-            tensors += [found.bboxes, found.scores, found.labels]
-        else:
-            tensors.append(result.seg_logits.data if 'seg_logits' in result else result.pred_score)
-    return tensors

@@ -2,10 +2,12 @@ import copy
 
 import pytest
 import torch
+from scenarios.contracts import auxiliaries
+from scenarios.training import build_model, optim_wrapper_for, train
 from torch import nn
 
 from mmman.auxiliary import MomentumAuxiliary, TwoBiasesAuxiliary
-from mmman.testing import auxiliaries, build_model, optim_wrapper_for, tiny_classifier, tiny_cls_batch, train
+from mmman.testing import tiny_classifier, tiny_cls_batch
 
 AUXILIARY = dict(type='mmman.TwoBiasesAuxiliary')
 

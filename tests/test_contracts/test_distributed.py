@@ -6,11 +6,8 @@ from itertools import product
 
 import pytest
 import torch
-
-from mmman.models import find_local_backbone
-from mmman.testing import train
-from mmman.testing.distributed import STEPS, TASKS, WORLD_SIZE, batches_of, model_of, on_processes, part_of
-from mmman.testing.distributed_scenarios import (
+from scenarios.distributed import STEPS, TASKS, WORLD_SIZE, batches_of, model_of, on_processes, part_of
+from scenarios.distributed_scenarios import (
     gradients_of_one_step,
     gradients_of_parts,
     gradients_of_uneven_parts,
@@ -21,7 +18,9 @@ from mmman.testing.distributed_scenarios import (
     train_a_part,
     uneven_batch,
 )
-from mmman.testing.training import counted_optim_wrapper
+from scenarios.training import counted_optim_wrapper, train
+
+from mmman.models import find_local_backbone
 
 BFLOAT16 = dict(type='AmpOptimWrapper')  # what --amp writes
 OPTIONS = {'every step': {}, 'accumulation': dict(accumulative_counts=2)}

@@ -7,20 +7,11 @@ import copy
 
 import pytest
 import torch
+from scenarios.contracts import StepAtTheEnd, auxiliaries, gradients_of_each_loss, move_ema_away
+from scenarios.training import assert_same_state, build_model, optim_wrapper_for, predictions, train
 
 from mmman.models import find_local_backbone
-from mmman.testing import (
-    CASES,
-    StepAtTheEnd,
-    assert_same_state,
-    auxiliaries,
-    build_model,
-    gradients_of_each_loss,
-    move_ema_away,
-    optim_wrapper_for,
-    predictions,
-    train,
-)
+from mmman.testing import CASES
 
 PREFIX = 'backbone.local.'
 SGD = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4)

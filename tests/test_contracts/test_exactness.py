@@ -4,16 +4,10 @@ import copy
 
 import pytest
 import torch
+from scenarios.contracts import StepAtTheEnd
+from scenarios.training import assert_same_state, build_model, optim_wrapper_for, train
 
-from mmman.testing import (
-    StepAtTheEnd,
-    assert_same_state,
-    build_model,
-    optim_wrapper_for,
-    tiny_batch,
-    tiny_retinanet,
-    train,
-)
+from mmman.testing import tiny_batch, tiny_retinanet
 
 SGD = dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=1e-4)
 ADAMW = dict(type='AdamW', lr=1e-3, weight_decay=0.05)

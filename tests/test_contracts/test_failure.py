@@ -3,16 +3,18 @@
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.registry import MODELS
+from scenarios.distributed import on_processes
+from scenarios.distributed_scenarios import local_loss_not_finite
+from scenarios.fail_on_one_process import MESSAGE
+from scenarios.training import build_model, optim_wrapper_for, train
 
 from mmman.models import LocalBackbone, find_local_backbone
-from mmman.testing import build_model, optim_wrapper_for, tiny_batch, tiny_retinanet, train
-from mmman.testing.distributed import on_processes
-from mmman.testing.distributed_scenarios import local_loss_not_finite
-from mmman.testing.fail_on_one_process import MESSAGE
+from mmman.testing import tiny_batch, tiny_retinanet
 
 HEAD = tiny_retinanet(4).backbone.local_head
 RESNET = dict(type='mmdet.ResNet', depth=18, base_channels=8, out_indices=(0, 1, 2, 3), norm_eval=False)
@@ -111,7 +113,7 @@ def test_plain_ddp_on_several_processes_is_refused(monkeypatch):
 
     model = build_model(tiny_retinanet(4))
     optim_wrapper = optim_wrapper_for(model)
-    monkeypatch.setattr('mmman.engine.optim_wrapper.get_world_size', lambda: 2)
+    monkeypatch.setattr('mmman.optim.optim_wrapper.get_world_size', lambda: 2)
     with (
         pytest.raises(RuntimeError, match='PretendDDP cannot train 4 blocks on 2 .*LocalDistributedDataParallel'),
         optim_wrapper.optim_context(PretendDDP(model)),
@@ -180,8 +182,9 @@ def test_a_local_loss_that_is_not_finite_on_one_process_stops_both(counts, two_p
 def test_an_error_on_one_process_ends_the_job_while_the_other_waits(wrapper):
     """The other process hangs until torchrun ends it; that the job ends is torchrun's doing."""
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    command += ['-m', 'mmman.testing.fail_on_one_process', f'mmman.{wrapper}']
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    command += ['-m', 'scenarios.fail_on_one_process', f'mmman.{wrapper}']
+    tests = Path(__file__).parents[1]  # where the module is found
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tests)
     assert done.returncode != 0
     assert f'RuntimeError: {MESSAGE}' in done.stderr
     assert 'process 0 did step 0' in done.stdout and 'process 1 did step 1' not in done.stdout

@@ -3,9 +3,11 @@
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
+from scenarios.contracts import gradients_of_each_loss
+from scenarios.training import build_model, optim_wrapper_for, train
 
 from mmman.models import find_local_backbone
-from mmman.testing import build_model, gradients_of_each_loss, optim_wrapper_for, tiny_batch, tiny_retinanet, train
+from mmman.testing import tiny_batch, tiny_retinanet
 
 FROZEN = dict(frozen_stages=1, norm_eval=True)
 

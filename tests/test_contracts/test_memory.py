@@ -5,9 +5,11 @@ import gc
 from pathlib import Path
 
 import pytest
+from scenarios.runner import tiny_run_cfg
+from scenarios.training import build_model, optim_wrapper_for, train
 
-from mmman.analysis import LiveBytes, TrainingStep, tensors_of
-from mmman.testing import build_model, optim_wrapper_for, tiny_batch, tiny_retinanet, tiny_run_cfg, train
+from mmman.costs import LiveBytes, TrainingStep, tensors_of
+from mmman.testing import tiny_batch, tiny_retinanet
 
 PHOTOS = Path(__file__).parents[2] / 'demo/data/bccd_coco'
 BATCH = tiny_batch()

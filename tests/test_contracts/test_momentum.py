@@ -5,10 +5,11 @@ import copy
 import pytest
 import torch
 from mmengine.runner import load_state_dict
+from scenarios.training import assert_same_state, build_model, optim_wrapper_for, train
 
 from mmman.auxiliary import MomentumAuxiliary
 from mmman.models import find_local_backbone
-from mmman.testing import assert_same_state, build_model, optim_wrapper_for, tiny_batch, tiny_retinanet, train
+from mmman.testing import tiny_batch, tiny_retinanet
 
 
 def sources(model):

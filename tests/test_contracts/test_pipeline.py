@@ -6,10 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from mmman.testing import run, tiny_run_cfg
-from mmman.testing.distributed import batches_of, model_of, on_processes
-from mmman.testing.pipeline import (
+from scenarios.distributed import batches_of, model_of, on_processes
+from scenarios.pipeline import (
     compare,
     means_inside_the_same_stage,
     run_and_resume,
@@ -19,6 +17,7 @@ from mmman.testing.pipeline import (
     unusual_batches,
     wrong_arguments,
 )
+from scenarios.runner import run, tiny_run_cfg
 
 DATA = Path(__file__).parents[2] / 'demo' / 'data' / 'bccd_coco'
 CLASSES = ('WBC', 'RBC', 'Platelets')

@@ -3,8 +3,9 @@
 import copy
 
 import torch
+from scenarios.training import assert_same_state, build_model, optim_wrapper_for, train
 
-from mmman.testing import assert_same_state, build_model, optim_wrapper_for, tiny_batch, tiny_retinanet, train
+from mmman.testing import tiny_batch, tiny_retinanet
 
 PREFIX = 'backbone.local.'
 

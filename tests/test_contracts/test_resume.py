@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from mmman.engine.hooks.exact_checkpoint_hook import KEY
-from mmman.testing import assert_same_state, run, tiny_run_cfg
-from mmman.testing.resumption import (
+from scenarios.resumption import (
     assert_same_training,
     random_run_cfg,
     stop_workers,
     train_on_two_processes,
     train_until_killed,
 )
+from scenarios.runner import run, tiny_run_cfg
+from scenarios.training import assert_same_state
+
+from mmman.resume.exact_checkpoint_hook import KEY
 
 DATA = Path(__file__).parents[2] / 'demo' / 'data' / 'bccd_coco'
 STOCK = dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook')))
@@ -165,7 +166,7 @@ MOMENTS = [
 
 def test_killed_at_any_moment_training_ends_as_if_it_had_not_been(tmp_path):
     context = multiprocessing.get_context('forkserver')  # imports take longer than training: once is enough
-    context.set_forkserver_preload(['mmman.testing.resumption'])
+    context.set_forkserver_preload(['scenarios.resumption'])
     checkpoint = dict(interval=2, max_keep_ckpts=1)
     options = dict(num_blocks=4, data_root=DATA, default_hooks=dict(checkpoint=checkpoint))
     options['train_cfg'] = dict(max_iters=16)

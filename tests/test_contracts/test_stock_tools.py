@@ -5,18 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.model import MMDistributedDataParallel
+from scenarios.runner import run, tiny_run_cfg
+from scenarios.training import assert_same_state, build_model, optim_wrapper_for, train
 
-from mmman.engine import LocalOptimWrapper
-from mmman.testing import (
-    assert_same_state,
-    build_model,
-    optim_wrapper_for,
-    run,
-    tiny_batch,
-    tiny_retinanet,
-    tiny_run_cfg,
-    train,
-)
+from mmman.optim import LocalOptimWrapper
+from mmman.testing import tiny_batch, tiny_retinanet
 
 DATA = Path(__file__).parents[2] / 'demo' / 'data' / 'bccd_coco'
 CLASSES = ('WBC', 'RBC', 'Platelets')

@@ -3,11 +3,12 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from scenarios.training import build_model, optim_wrapper_for
 
 from mmman.local_heads import BlockOutput, InfoProLocalHead, LocalHead, Position
 from mmman.local_heads.decoder import ImageDecoder
 from mmman.models import find_local_backbone
-from mmman.testing import CASES, build_model, optim_wrapper_for
+from mmman.testing import CASES
 
 MEAN = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)
 STD = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1)

@@ -4,8 +4,9 @@ import logging
 
 import pytest
 from mmengine.logging import MMLogger
+from scenarios.training import build_model, optim_wrapper_for
 
-from mmman.testing import build_model, optim_wrapper_for, tiny_segmentor
+from mmman.testing import tiny_segmentor
 
 
 @pytest.fixture

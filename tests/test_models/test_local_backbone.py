@@ -1,6 +1,8 @@
 import torch
+from scenarios.contracts import auxiliaries
+from scenarios.training import assert_same_state, build_model
 
-from mmman.testing import assert_same_state, auxiliaries, build_model, tiny_segmentor
+from mmman.testing import tiny_segmentor
 
 
 def test_pretrained_of_a_segmentor_reaches_the_backbone_and_the_copies(tmp_path):

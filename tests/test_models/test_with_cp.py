@@ -2,19 +2,12 @@ import copy
 
 import pytest
 import torch
+from scenarios.contracts import move_ema_away
+from scenarios.training import assert_same_state, build_model, optim_wrapper_for, train
 
-from mmman.analysis import LiveBytes, tensors_of
+from mmman.costs import LiveBytes, tensors_of
 from mmman.models import find_local_backbone
-from mmman.testing import (
-    CASES,
-    assert_same_state,
-    build_model,
-    move_ema_away,
-    optim_wrapper_for,
-    tiny_batch,
-    tiny_retinanet,
-    train,
-)
+from mmman.testing import CASES, tiny_batch, tiny_retinanet
 
 
 def local_model(cfg, with_cp):

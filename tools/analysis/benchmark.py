@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
-from mmman.analysis.benchmark import choose, compare, save, table, ways_of
-from mmman.analysis.frontier_plot import plot_frontier
-from mmman.engine import launch
+from mmman.apis import launch
+from mmman.costs.benchmark import choose, compare, save, table, ways_of
+from mmman.planning.frontier_plot import plot_frontier
 
 
 def parse_args() -> argparse.Namespace:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmman.analysis.checkpoint import LoadedModel
-from mmman.analysis.cka import compare_layers
-from mmman.analysis.plots import Panel, draw_matrix, draw_panels, write_json
-from mmman.engine import launch
+from mmman.apis import launch
+from mmman.probing.checkpoint import LoadedModel
+from mmman.probing.cka import compare_layers
+from mmman.probing.plots import Panel, draw_matrix, draw_panels, write_json
 
 
 def parse_args() -> argparse.Namespace:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmman.analysis.cost_model import PAPER_EPS
-from mmman.analysis.cost_table import compare, table
-from mmman.analysis.counted_cost import count_cost
-from mmman.engine import launch
+from mmman.apis import launch
+from mmman.costs.counted_cost import count_cost
+from mmman.theory.cost_model import PAPER_EPS
+from mmman.theory.cost_table import compare, table
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmman.analysis.checkpoint import LoadedModel
-from mmman.analysis.grad_cam import explain, read_item
-from mmman.analysis.plots import draw_explanations
-from mmman.engine import launch
+from mmman.apis import launch
+from mmman.probing.checkpoint import LoadedModel
+from mmman.probing.grad_cam import explain, read_item
+from mmman.probing.plots import draw_explanations
 
 
 def parse_args() -> argparse.Namespace:

@@ -4,8 +4,8 @@
 import argparse
 from pathlib import Path
 
-from mmman.analysis.history import read_history
-from mmman.analysis.plots import Panel, draw_panels, write_json
+from mmman.probing.history import read_history
+from mmman.probing.plots import Panel, draw_panels, write_json
 
 
 def parse_args() -> argparse.Namespace:

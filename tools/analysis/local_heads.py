@@ -10,10 +10,10 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmman.analysis.checkpoint import LoadedModel
-from mmman.analysis.local_head_scores import score_local_heads
-from mmman.analysis.plots import draw_metrics
-from mmman.engine import launch
+from mmman.apis import launch
+from mmman.probing.checkpoint import LoadedModel
+from mmman.probing.local_head_scores import score_local_heads
+from mmman.probing.plots import draw_metrics
 
 
 def parse_args() -> argparse.Namespace:

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch.distributed as dist
 from mmengine.config import DictAction
 
-from mmman.analysis.parallel_steps import ParallelStep, seconds_of_blocks, setups, time_all_in_turn
-from mmman.engine import launch
+from mmman.apis import launch
+from mmman.costs.parallel_steps import ParallelStep, seconds_of_blocks, setups, time_all_in_turn
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmman.analysis import Planner, measure_parts, variants
-from mmman.analysis.frontier_plot import plot_frontier
-from mmman.analysis.plan_report import frontier_table, parse_bytes, report, ways
-from mmman.engine import launch
+from mmman.apis import launch
+from mmman.costs import measure_parts, variants
+from mmman.planning import Planner
+from mmman.planning.frontier_plot import plot_frontier
+from mmman.planning.plan_report import frontier_table, parse_bytes, report, ways
 
 
 def parse_args() -> argparse.Namespace:

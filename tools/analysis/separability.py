@@ -10,10 +10,10 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from mmman.analysis.checkpoint import LoadedModel
-from mmman.analysis.linear_probe import probe_blocks
-from mmman.analysis.plots import draw_metrics
-from mmman.engine import launch
+from mmman.apis import launch
+from mmman.probing.checkpoint import LoadedModel
+from mmman.probing.linear_probe import probe_blocks
+from mmman.probing.plots import draw_metrics
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,9 +3,9 @@
 
 import argparse
 
-from mmman.analysis.paper_times import TABLE_8, fit_link, fit_loss, predict, with_loss
-from mmman.analysis.schedule import Block, Link, Schedule, group, read_blocks
-from mmman.analysis.simulate import simulate
+from mmman.theory.paper_times import TABLE_8, fit_link, fit_loss, predict, with_loss
+from mmman.theory.schedule import Block, Link, Schedule, group, read_blocks
+from mmman.theory.simulate import simulate
 
 
 def parse_args() -> argparse.Namespace:

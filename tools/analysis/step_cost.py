@@ -6,8 +6,8 @@ import tempfile
 
 from mmengine.config import DictAction
 
-from mmman.analysis.benchmark import Way, compare, table
-from mmman.engine import launch
+from mmman.apis import launch
+from mmman.costs.benchmark import Way, compare, table
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,7 +3,7 @@
 
 import argparse
 
-from mmman.export import TOLERANCE, export_onnx, plain_model
+from mmman.apis.export import TOLERANCE, export_onnx, plain_model
 
 
 def parse_args() -> argparse.Namespace:

@@ -3,7 +3,7 @@
 
 import argparse
 
-from mmman.publish import SAVE_KEYS, publish
+from mmman.apis.publish import SAVE_KEYS, publish
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,0 +1,1 @@
+"""What a user calls: reading configs, starting runs, publishing and exporting what was trained."""

@@ -1,0 +1,98 @@
+"""From a config file and the command line's options to a runner, for the configs of every toolbox.
+
+The toolbox is the config's `default_scope`.
+"""
+
+from __future__ import annotations
+
+import os.path as osp
+from typing import Any
+
+import torch.distributed as dist
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from mmengine.dist import init_dist
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmman.toolboxes import register_toolbox
+
+from .data_check import check_data
+from .launch_options import OptionError, add_common_arguments, apply_test_options, apply_train_options
+
+__all__ = [
+    'OptionError',
+    'add_common_arguments',
+    'apply_test_options',
+    'apply_train_options',
+    'build_runner',
+    'check_data',
+    'join_processes',
+    'load_config',
+    'register_toolbox',
+]
+
+
+def load_config(
+    path: str, cfg_options: dict[str, Any] | None = None, launcher: str = 'none', work_dir: str | None = None
+) -> Config:
+    """Read a config, register its toolbox's modules and apply what training and testing have in common.
+
+    Args:
+        path: The config file.
+        cfg_options: Settings to merge over it, keys with dots.
+        launcher: How the processes are started: none, pytorch, slurm or mpi.
+        work_dir: The folder for logs and checkpoints; the config's own, else `./work_dirs/<name of the config>`.
+
+    Returns:
+        The config, from which `build_runner` builds.
+    """
+    cfg = Config.fromfile(path)
+    cfg.launcher = launcher
+    if cfg_options is not None:
+        cfg.merge_from_dict(cfg_options)
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('./work_dirs', osp.splitext(osp.basename(path))[0])
+
+    scope = cfg.get('default_scope', 'mmengine')
+    register_toolbox(scope)
+    if scope == 'mmpretrain':
+        # mmpretrain's configs count on its scripts for these; without, images reach the model as a list.
+        for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            if cfg.get(name) is not None:
+                _set_mmpretrain_defaults(cfg[name])
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the runner that the config names by `runner_type`, else mmengine's.
+
+    Args:
+        cfg: A complete config.
+    """
+    join_processes(cfg)
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def join_processes(cfg: Config) -> None:
+    """Join the processes that torchrun started, on a machine without an accelerator by gloo.
+
+    Args:
+        cfg: A complete config.
+    """
+    if cfg.get('launcher') != 'pytorch' or dist.is_initialized():
+        return
+    if get_device() == 'cpu':
+        # mmengine's launcher asks for a GPU before anything else, whichever backend the config names.
+        dist.init_process_group('gloo')
+    else:
+        init_dist('pytorch', **cfg.env_cfg.get('dist_cfg', {}))
+
+
+def _set_mmpretrain_defaults(dataloader: ConfigDict) -> None:
+    dataloader.setdefault('pin_memory', True)
+    # torch refuses persistent workers where there are none.
+    dataloader.setdefault('persistent_workers', dataloader.get('num_workers', 0) > 0)
+    dataloader.setdefault('collate_fn', dict(type='default_collate'))

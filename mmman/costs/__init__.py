@@ -1,0 +1,8 @@
+"""What a training step costs: live bytes, FLOPs and time, of a whole step and of its parts."""
+
+from .dry_run import DryRun
+from .live_bytes import LiveBytes, tensors_of
+from .part_costs import measure_parts
+from .training_step import StepBytes, StepInBackward, TrainingStep
+
+__all__ = ['DryRun', 'LiveBytes', 'StepBytes', 'StepInBackward', 'TrainingStep', 'measure_parts', 'tensors_of']

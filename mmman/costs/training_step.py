@@ -1,0 +1,213 @@
+"""What one training step of a config costs: peak live tensor bytes and time."""
+
+import copy
+import inspect
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import Runner
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmman.hooks import ChannelsLastHook, CompileBlocksHook, RecomputeHook
+from mmman.models import LocalBackbone
+
+from .dry_run import DryRun
+from .live_bytes import LiveBytes, Peak, tensors_of
+
+# Hooks that change how a step is computed.
+PREPARING = (ChannelsLastHook, CompileBlocksHook, RecomputeHook)
+
+
+class StepBytes(NamedTuple):
+    """Live tensor bytes of a training step.
+
+    Args:
+        peak (int): The most that was alive at once: everything, parameters and optimizer states included.
+        resident (int): What stays between steps: parameters, buffers, optimizer states.
+        blocks (tuple[int, ...]): The most that was alive at once while each block was at work, 1..K; the last with all
+            that comes before block 1 and after block K-1. The peak alone where there are no blocks.
+        parameters (int): Of ``resident``, parameters and buffers.
+        gradients (int): Of ``peak``, the parameters' gradients.
+    """
+
+    peak: int
+    resident: int
+    blocks: tuple[int, ...]
+    parameters: int
+    gradients: int
+
+    @property
+    def states(self) -> int:
+        """Of ``resident``, the optimizers' states."""
+        return self.resident - self.parameters
+
+    @property
+    def activations(self) -> int:
+        """Of ``peak``, all else: activations and their gradients, the batch."""
+        return self.peak - self.resident - self.gradients
+
+
+class TrainingStep:
+    """One training step of a config that can be run over and over, on the first batch of its data.
+
+    Args:
+        cfg (Config): A config that trains; its modules are registered.
+        dry (bool): Whether steps compute nothing (:class:`DryRun`): bytes and FLOPs are those of a real step, there is
+            no time to measure. Defaults to False.
+
+    Attributes:
+        holders (list): The modules, optimizers and optimizer wrappers whose tensors live between steps.
+    """
+
+    def __init__(self, cfg: Config, dry: bool = False) -> None:
+        cfg = copy.deepcopy(cfg)
+        # In this process: the images of the batch are counted, a worker's shared memory would not be.
+        cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
+        cfg.resume, cfg.load_from = False, None
+        cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}  # the same batch for every config, every time
+        runner = Runner.from_cfg(cfg)
+        self.batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=runner.seed)))
+        self.model = runner.model
+        getattr(self.model, 'module', self.model).init_weights()
+        self.model.train()
+        if cfg.get('activation_checkpointing'):
+            turn_on_activation_checkpointing(self.model, cfg.activation_checkpointing)  # as Runner.train does
+        self.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+        for hook in runner.hooks:
+            if isinstance(hook, PREPARING):
+                hook.before_train(runner)
+        self.holders = [self.model, self.optim_wrapper]
+        self.dry = dry
+        self.prepare(self.model, self.optim_wrapper)
+        if dry:
+            self._make_states()
+        else:
+            self.run()  # the optimizer states exist from now on
+
+    def prepare(self, model: nn.Module, optim_wrapper: OptimWrapper) -> None:
+        """What is to be done before the first step; nothing here."""
+
+    def run(self) -> None:
+        """Train one step."""
+        self.model.train_step(copy.deepcopy(self.batch), self.optim_wrapper)
+
+    def _mode(self) -> AbstractContextManager:
+        """What a step is run in. Outermost, so that others see what it makes, not how."""
+        return DryRun(tensors_of(*self.holders)) if self.dry else nullcontext()
+
+    def _make_states(self) -> None:
+        """Make the optimizer states of a first step, without a step."""
+        with self._mode():
+            for optimizer in _optimizers_of(*self.holders):
+                params = [p for group in optimizer.param_groups for p in group['params']]
+                for p in params:
+                    p.grad = torch.empty_like(p)
+                optimizer.step()
+                for p in params:
+                    p.grad = None
+
+    def bytes(self) -> StepBytes:
+        """Count the live bytes of a step; the same on every machine of one kind."""
+        parameters = LiveBytes(tensors_of(self.model)).current
+        with self._mode(), LiveBytes(tensors_of(*self.holders)) as live:
+            resident = live.current
+            with _peaks_of_blocks(self.model, live) as peaks, live.watch_gradients(self.model.parameters()):
+                self.run()
+        most = max(peaks)
+        return StepBytes(most.bytes, resident, tuple(peak.bytes for peak in peaks), parameters, most.gradients)
+
+    def flops(self) -> int:
+        """Count the floating point operations of a step, those of recomputation included, by torch's counter."""
+        with self._mode(), FlopCounterMode(display=False) as counter:
+            self.run()
+        return counter.get_total_flops()
+
+    def seconds(self) -> float:
+        """Time a step.
+
+        Raises:
+            RuntimeError: If steps compute nothing.
+        """
+        if self.dry:
+            raise RuntimeError('a dry step computes nothing: its time means nothing. Build TrainingStep with dry=False')
+        start = time.perf_counter()
+        self.run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+
+class StepInBackward(TrainingStep):
+    """A training step in which each parameter is stepped as soon as its gradient is known, and the gradient freed.
+
+    What end-to-end training can do against the memory of gradients, where neither norms are clipped nor gradients
+    accumulated (PyTorch's tutorial "How to save memory by fusing the optimizer step into the backward pass").
+
+    Args:
+        cfg (Config): A config that trains end to end.
+        dry (bool): See :class:`TrainingStep`.
+    """
+
+    def prepare(self, model: nn.Module, optim_wrapper: OptimWrapper) -> None:
+        """Give every parameter an optimizer of its own, with the config's options for it."""
+        (optimizer,) = _optimizers_of(optim_wrapper)
+        self.holders.remove(optim_wrapper)  # its optimizer never meets a gradient
+        known = inspect.signature(type(optimizer)).parameters  # a group also has what AdamW fixes for Adam
+        for group in optimizer.param_groups:
+            options = {name: value for name, value in group.items() if name in known and name != 'params'}
+            for param in group['params']:
+                own = type(optimizer)([param], **options)
+                self.holders.append(own)
+                param.register_post_accumulate_grad_hook(partial(_step_and_free, own))
+
+
+def _optimizers_of(*holders: Any) -> list[torch.optim.Optimizer]:
+    found = []
+    for holder in holders:
+        if isinstance(holder, torch.optim.Optimizer):
+            found.append(holder)
+        elif isinstance(holder, OptimWrapperDict):
+            found += _optimizers_of(*holder.values())
+        elif isinstance(holder, OptimWrapper):
+            found.append(holder.optimizer)
+    return found
+
+
+def _step_and_free(optimizer: torch.optim.Optimizer, param: nn.Parameter) -> None:
+    optimizer.step()
+    param.grad = None
+
+
+@contextmanager
+def _peaks_of_blocks(model: nn.Module, live: LiveBytes) -> Iterator[list[Peak]]:
+    """Afterwards, the list has the peak of each of the blocks 1..K-1, and that of all else."""
+    peaks: list[Peak] = []
+    others: list[Peak] = []
+    backbones = [module for module in model.modules() if isinstance(module, LocalBackbone)]
+    if not backbones:
+        yield peaks
+        peaks.append(live.take_peak())
+        return
+    (backbone,) = backbones
+    learn = backbone.learn
+
+    def learn_and_look(*args: Any) -> Tensor:
+        others.append(live.take_peak())
+        x = learn(*args)
+        peaks.append(live.take_peak())
+        return x
+
+    backbone.learn = learn_and_look
+    try:
+        yield peaks
+    finally:
+        del backbone.learn
+    peaks.append(max([*others, live.take_peak()]))

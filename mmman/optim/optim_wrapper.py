@@ -1,0 +1,259 @@
+"""The optimizer wrapper of local learning: one inner wrapper per block, stepped as soon as its block has learned."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from mmengine.dist import get_world_size
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from torch import Tensor, nn
+
+from mmman.models import LocalStep, find_local_backbone, normalisation_of
+
+from .averaging import start_averaging
+from .data_parallel import LocalDistributedDataParallel
+
+
+class LocalOptimWrapper(OptimWrapperDict):
+    """Updates the blocks of a :class:`mmman.models.LocalBackbone` separately.
+
+    Inside :meth:`optim_context` the model's forward makes blocks 1..K-1 learn: backward, clipping, step and zeroing of
+    gradients are those of the block's own inner wrapper. :meth:`update_params` then updates block K with all that lies
+    behind the backbone. To a runner it is one optimizer wrapper: it logs block K's learning rate (all blocks follow the
+    same schedulers), and counts accumulation as block K does.
+
+    Built by :class:`mmman.optim.LocalOptimWrapperConstructor`.
+
+    Args:
+        **optim_wrappers (OptimWrapper): The inner wrappers, named ``block1`` to ``blockK``, in this order.
+
+    Attributes:
+        local_log_vars (dict[str, Tensor]): The latest step's local losses, named ``local<block>.<loss>``.
+    """
+
+    def __init__(self, **optim_wrappers: OptimWrapper) -> None:
+        super().__init__(**optim_wrappers)
+        expected = [f'block{i}' for i in range(1, len(optim_wrappers) + 1)]
+        if list(optim_wrappers) != expected or not expected:
+            raise ValueError(f'LocalOptimWrapper takes wrappers named block1, block2, ..., got {list(optim_wrappers)}')
+        self.local_log_vars: dict[str, Tensor] = {}
+        self._counts: list[int] = []
+        # Over several processes: what remains to be done for the block whose gradients are on their way.
+        self._finish_pending: Callable[[], None] | None = None
+        # By block: what is wrong with a loss of the current window of accumulation. It goes on to the window's end,
+        # where all processes hear of it and raise together.
+        self._broken: dict[int, FloatingPointError] = {}
+        self._group: dist.ProcessGroup | None = None
+        self._main_group: dist.ProcessGroup | None = None
+        for i, wrapper in enumerate(list(self.values())[:-1], start=1):
+            if wrapper.clip_grad_kwargs:
+                # mmengine logs the norm it clips under this name; K blocks would overwrite each other's.
+                wrapper.grad_name = f'local{i}.{wrapper.grad_name}'
+
+    @property
+    def main(self) -> OptimWrapper:
+        """The inner wrapper of block K, the neck and the heads."""
+        return self.optim_wrappers[f'block{len(self)}']
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Let the model's forward train blocks 1..K-1; precision is what the inner wrappers ask for.
+
+        Args:
+            model (nn.Module): The model that is being trained.
+
+        Raises:
+            RuntimeError: If the model is wrapped for several processes by a wrapper that knows nothing of blocks.
+        """
+        if len(self) == 1:
+            with self.main.optim_context(model):
+                yield
+            return
+        plain, no_sync = getattr(model, 'module', model), nullcontext()
+        several = is_model_wrapper(model) and get_world_size() > 1
+        if is_model_wrapper(model) and not isinstance(model, LocalDistributedDataParallel):
+            if several:
+                raise RuntimeError(
+                    f'{type(model).__name__} cannot train {len(self)} blocks on {get_world_size()} processes: it '
+                    'would average the gradients of the last block only. Write '
+                    "model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')"
+                )
+            # One process has nothing to average; the reducer must not wait for blocks that learned before it was
+            # armed.
+            no_sync, model = model.no_sync(), plain
+        group = model.process_group if several else None
+
+        def take_targets(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+            step.data_samples = kwargs['data_samples'] if 'data_samples' in kwargs else args[1]
+
+        handle = plain.register_forward_pre_hook(take_targets, with_kwargs=True)
+        try:
+            with (
+                no_sync,
+                self.main.optim_context(model),
+                self.local_step(plain, group) as step,
+                find_local_backbone(plain).bind(step),
+            ):
+                yield
+        finally:
+            handle.remove()
+
+    @contextmanager
+    def local_step(
+        self, model: nn.Module, group: dist.ProcessGroup | None = None, main_group: dist.ProcessGroup | None = None
+    ) -> Iterator[LocalStep]:
+        """One training step, to run blocks in; an exception leaves model and optimizers usable.
+
+        Args:
+            model (nn.Module): The plain model, not wrapped.
+            group (ProcessGroup, optional): The processes over which the gradients of blocks 1..K-1 are averaged.
+            main_group (ProcessGroup, optional): Those over which :meth:`update_params` averages block K's, where no
+                wrapper of the model does.
+
+        Yields:
+            LocalStep: The step. Its targets are not set yet.
+        """
+        self._group, self._main_group = group, main_group
+        self.local_log_vars = {}
+        self._counts = [wrapper.inner_count for wrapper in self.values()]
+        mean, std = normalisation_of(model)
+        step = LocalStep(update=partial(self._update_block, model), mean=mean, std=std)
+        with self._usable_after_failure():
+            yield step
+
+    def _update_block(
+        self, model: nn.Module, index: int, losses: dict[str, Tensor], after_step: Callable[[], None]
+    ) -> None:
+        """Let one of the blocks 1..K-1 learn from its losses.
+
+        Over several processes the block's step waits until the next block has done its backward; in the meantime its
+        gradients are averaged. No result depends on that: the step of block j is still before that of block j+1.
+        """
+        loss, log_vars = model.parse_losses(losses)
+        self.local_log_vars.update({f'local{index}.{name}': value.detach() for name, value in log_vars.items()})
+        if not torch.isfinite(loss):
+            error = _not_finite(index, log_vars)
+            if self._group is None:
+                raise error
+            self._broken.setdefault(index, error)
+        wrapper = self.optim_wrappers[f'block{index}']
+        # The forward may run under autocast; backward and step must not.
+        with torch.autocast(loss.device.type, enabled=False):
+            wrapper.backward(wrapper.scale_loss(loss))
+            self.finish()
+            if wrapper.should_update() and self._group is None:
+                _step(wrapper, after_step)
+            elif wrapper.should_update():
+                averaging = start_averaging(_params_of(wrapper), index not in self._broken, self._group)
+
+                def finish() -> None:
+                    if not averaging.finish():
+                        raise self._broken.get(index) or _not_finite(index, log_vars, elsewhere=True)
+                    _step(wrapper, after_step)
+
+                self._finish_pending = finish
+        torch.clear_autocast_cache()
+
+    def finish(self) -> None:
+        """Step the block whose gradients are being averaged, if any."""
+        if self._finish_pending is not None:
+            finish, self._finish_pending = self._finish_pending, None
+            finish()
+
+    def update_params(self, loss: Tensor, step_kwargs: dict | None = None, zero_kwargs: dict | None = None) -> None:
+        """Update block K and what lies behind it from the model's own loss.
+
+        Args:
+            loss (Tensor): The model's loss.
+            step_kwargs (dict, optional): Arguments of the optimizer's ``step``.
+            zero_kwargs (dict, optional): Arguments of the optimizer's ``zero_grad``.
+        """
+        with self._usable_after_failure():
+            # As OptimWrapper.update_params; but the gradients of block K-1 are being averaged while block K computes.
+            self.main.backward(self.main.scale_loss(loss))
+            averaging = None
+            if self.should_update() and self._main_group is not None:
+                averaging = start_averaging(_params_of(self.main), True, self._main_group)
+            self.finish()
+            if averaging is not None:
+                averaging.finish()
+            if self.should_update():
+                self.main.step(**(step_kwargs or {}))
+                self.main.zero_grad(**(zero_kwargs or {}))
+
+    @contextmanager
+    def _usable_after_failure(self) -> Iterator[None]:
+        """After an exception in mid-step: no half gradients, and all blocks at the same count of accumulation."""
+        try:
+            yield
+        except BaseException:
+            self._finish_pending = None
+            self._broken.clear()
+            for wrapper, count in zip(self.values(), self._counts, strict=False):
+                wrapper.zero_grad()
+                wrapper._inner_count = count
+            raise
+
+    def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
+        """Tell every block how long training is, for gradient accumulation; see ``OptimWrapper``."""
+        for wrapper in self.values():
+            # The model only decides a warning about BatchNorm, which is wanted once.
+            wrapper.initialize_count_status(model if wrapper is self.main else nn.Identity(), init_counts, max_counts)
+
+    def get_lr(self) -> dict[str, list[float]]:
+        """Learning rate(s) of block K's parameter groups, as a plain optimizer wrapper gives them."""
+        return self.main.get_lr()
+
+    def get_momentum(self) -> dict[str, list[float]]:
+        """Momentum of block K's parameter groups, as a plain optimizer wrapper gives it."""
+        return self.main.get_momentum()
+
+    def should_update(self) -> bool:
+        """Whether the blocks' weights are stepped in this iteration."""
+        return self.main.should_update()
+
+    def should_sync(self) -> bool:
+        """Whether gradients are to be averaged over processes in this iteration."""
+        return self.main.should_sync()
+
+    @property
+    def inner_count(self) -> int:
+        """Number of iterations so far."""
+        return self.main.inner_count
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        """Load the states of all blocks' optimizers.
+
+        Raises:
+            ValueError: If they are the states of another number of blocks.
+        """
+        if set(state_dict) != set(self.keys()):
+            raise ValueError(
+                f'the optimizer state to resume from belongs to {sorted(state_dict)[:8]}, but this model has the '
+                f'blocks {list(self.keys())}: resume with the same partition and frozen stages, or use load_from to '
+                'start a new run from the weights'
+            )
+        super().load_state_dict(state_dict)
+
+
+def _step(wrapper: OptimWrapper, after_step: Callable[[], None]) -> None:
+    wrapper.step()
+    wrapper.zero_grad()
+    after_step()
+
+
+def _params_of(wrapper: OptimWrapper) -> list[nn.Parameter]:
+    return [param for group in wrapper.optimizer.param_groups for param in group['params']]
+
+
+def _not_finite(index: int, log_vars: dict[str, Tensor], elsewhere: bool = False) -> FloatingPointError:
+    values = ', '.join(f'{name}={float(value):g}' for name, value in log_vars.items())
+    values = f'on another process; here {values}' if elsewhere else values
+    return FloatingPointError(
+        f'the local loss of block {index} is not finite ({values}); the block was not stepped. Lower the learning '
+        'rate, set optim_wrapper.clip_grad, or look at the batch'
+    )

@@ -1,0 +1,1 @@
+"""What was learned: CKA, linear probes, Grad-CAM, what local heads predict, the history of a run."""

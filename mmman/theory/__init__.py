@@ -1,0 +1,1 @@
+"""The paper's equations, schedules of several devices, and Table VIII."""
