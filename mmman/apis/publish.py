@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+
+from mmman.models import local_prefixes
 
 SAVE_KEYS = ('meta', 'state_dict')
 # Of a run's meta data: not its config, which may name local learning, paths and hosts.
@@ -19,7 +20,7 @@ META_KEYS = ('dataset_meta', 'epoch', 'iter', 'mmengine_version')
 def plain_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Leave out what local learning adds: all that lies under ``<name of the backbone>.local.``.
 
-    Where a backbone lies, its blocks tell; a module of another model that is called ``local`` too stays.
+    A module of another model that is called ``local``, too, stays.
 
     Args:
         state_dict (Mapping): State of a model whose backbone is a ``LocalBackbone``, or of any other model.
@@ -27,8 +28,7 @@ def plain_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         dict: The state of the unwrapped model, in the same order, with PyTorch's ``_metadata`` where there is any.
     """
-    names = (re.match(r'((?:.*?\.)?local\.)block\d+\.(?:auxiliary|head)\.', key) for key in state_dict)
-    added = tuple({name.group(1) for name in names if name})
+    added = local_prefixes(state_dict)
     plain = OrderedDict((key, value) for key, value in state_dict.items() if not key.startswith(added))
     if hasattr(state_dict, '_metadata'):  # the modules' versions, by which some modules read older checkpoints
         plain._metadata = OrderedDict(

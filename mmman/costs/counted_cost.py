@@ -13,7 +13,7 @@ from torch.autograd.graph import Node, saved_tensors_hooks
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmman.models import LocalBackbone, LocalBlock, find_local_backbone
+from mmman.models import LocalBackbone, LocalBranch, find_local_backbone
 
 from .training_step import TrainingStep
 
@@ -76,8 +76,8 @@ def count_cost(cfg: Config) -> CountedCost:
     end_to_end = _StepCount(plain).blocks[0]
     backbone = find_local_backbone(local.model)
     segments = [
-        sum(p.numel() for p in backbone.family.parameters(backbone, segment))
-        for block in backbone.blocks
+        sum(p.numel() for p in backbone.local.family.parameters(backbone, segment))
+        for block in backbone.local.blocks
         for segment in block.segments
     ]
     return CountedCost(local.blocks, sum(end_to_end.values(), Cost()), segments)
@@ -95,7 +95,7 @@ class _StepCount:
         self.model = step.model
         self.backbone = find_local_backbone(step.model)
         _check_keeps_activations(step.model, self.backbone)
-        self.blocks = [{part: Cost() for part in PARTS} for _ in self.backbone.blocks]
+        self.blocks = [{part: Cost() for part in PARTS} for _ in self.backbone.local.blocks]
         self._count_params()
         self._at = self.blocks[0]['layers']
         self._nodes: set[Node] = set()
@@ -109,11 +109,11 @@ class _StepCount:
 
     def _count_params(self) -> None:
         backbone, rest = self.backbone, sum(p.numel() for p in self.model.parameters())
-        for block, costs in zip(backbone.blocks, self.blocks, strict=True):
+        for block, costs in zip(backbone.local.blocks, self.blocks, strict=True):
             modules: dict[str, Iterable[nn.Parameter]] = {}
-            modules['layers'] = [p for s in block.segments for p in backbone.family.parameters(backbone, s)]
-            if block is not backbone.blocks[-1]:
-                local: LocalBlock = backbone.local[f'block{block.index}']
+            modules['layers'] = [p for s in block.segments for p in backbone.local.family.parameters(backbone, s)]
+            if block is not backbone.local.blocks[-1]:
+                local: LocalBranch = backbone.local.branch(block)
                 modules['head'] = local.head.parameters()
                 if local.auxiliary is not None:
                     names = dict(local.auxiliary.named_parameters())
@@ -131,7 +131,7 @@ class _StepCount:
             self._hooks(),
             wrapper.main.optim_context(self.model),
             wrapper.local_step(self.model) as local_step,
-            self.backbone.bind(local_step),
+            self.backbone.local.bind(local_step),
         ):
             local_step.data_samples = data['data_samples']
             local_step.update = self._learn
@@ -208,8 +208,8 @@ class _StepCount:
 
 def _check_keeps_activations(model: nn.Module, backbone: LocalBackbone) -> None:
     names = [name for name, module in model.named_modules() if getattr(module, 'with_cp', False) is True]
-    if backbone.recomputed or names:
-        where = 'the LocalBackbone' if backbone.recomputed else names[0]
+    if backbone.local.recomputed or names:
+        where = 'the LocalBackbone' if backbone.local.recomputed else names[0]
         raise ValueError(
             f'the cost model is about activations that are kept, but {where} recomputes them: set its with_cp=False '
             '(tools/analysis/step_cost.py measures what recomputation saves)'

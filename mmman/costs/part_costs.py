@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmman.local_heads import Position
 from mmman.memory.recompute import recompute_part
-from mmman.models import LocalBackbone, LocalBlock, LocalStep, normalisation_of
+from mmman.models import LocalBackbone, LocalBranch, LocalStep, normalisation_of
 
 from .dry_run import DryRun
 from .live_bytes import LiveBytes, tensors_of
@@ -129,8 +129,8 @@ class _Network:
     def __init__(self, model: nn.Module, local_cfg: dict, batch: dict, num_images: int) -> None:
         self.model = getattr(model, 'module', model)
         self.backbone: LocalBackbone = self.model.backbone
-        self.family = self.backbone.family
-        self.segments = self.backbone.blocks[0].segments
+        self.family = self.backbone.local.family
+        self.segments = self.backbone.local.blocks[0].segments
         self.local_cfg = local_cfg
         with LiveBytes(tensors_of(self.model)) as live:
             start = live.current
@@ -161,7 +161,7 @@ class _Network:
         for i in range(len(self.segments) - 1):
             for last in (False, True):
                 for recomputed in (False, True):
-                    local = self._local_block(i, last, recomputed)
+                    local = self._branch(i, last, recomputed)
                     look = (repr(local), recomputed, self.xs[i + 1].shape)
                     yield ('local', i, last, recomputed), look, self._local(local, i)
         for recomputed in (False, True):
@@ -183,10 +183,10 @@ class _Network:
         params = list(self.family.parameters(self.backbone, self.segments[i]))
         return _Part(lambda: self.family.run(self.backbone, self.segments[i], x), modules, params, self.xs)
 
-    def _local_block(self, i: int, last: bool, recomputed: bool) -> LocalBlock:
+    def _branch(self, i: int, last: bool, recomputed: bool) -> LocalBranch:
         """The auxiliary network and the local head of a block that ends with segment i."""
         head = self.local_cfg['local_head']
-        local = LocalBlock(
+        local = LocalBranch(
             self.local_cfg.get('auxiliary', dict(type='mmman.MomentumAuxiliary')),
             [self.family.module(self.backbone, segment) for segment in self.segments[i + 1 :]],
             head[-1 if last else 0] if isinstance(head, (list, tuple)) else head,
@@ -197,7 +197,7 @@ class _Network:
         )
         return revert_sync_batchnorm(local).train()
 
-    def _local(self, local: LocalBlock, i: int) -> _Part:
+    def _local(self, local: LocalBranch, i: int) -> _Part:
         x = self.xs[i + 1].detach().requires_grad_()
         mean, std = normalisation_of(self.model)
         step = LocalStep(update=None, data_samples=self.data_samples, mean=mean, std=std)

@@ -4,7 +4,7 @@ import copy
 import inspect
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,11 +13,11 @@ from mmengine.config import Config
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmman.hooks import ChannelsLastHook, CompileBlocksHook, RecomputeHook
-from mmman.models import LocalBackbone
+from mmman.models import LocalLearning
 
 from .dry_run import DryRun
 from .live_bytes import LiveBytes, Peak, tensors_of
@@ -191,23 +191,12 @@ def _peaks_of_blocks(model: nn.Module, live: LiveBytes) -> Iterator[list[Peak]]:
     """Afterwards, the list has the peak of each of the blocks 1..K-1, and that of all else."""
     peaks: list[Peak] = []
     others: list[Peak] = []
-    backbones = [module for module in model.modules() if isinstance(module, LocalBackbone)]
-    if not backbones:
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, LocalLearning):
+                watch = module.watch(
+                    lambda _: others.append(live.take_peak()), lambda _: peaks.append(live.take_peak())
+                )
+                stack.enter_context(watch)
         yield peaks
-        peaks.append(live.take_peak())
-        return
-    (backbone,) = backbones
-    learn = backbone.learn
-
-    def learn_and_look(*args: Any) -> Tensor:
-        others.append(live.take_peak())
-        x = learn(*args)
-        peaks.append(live.take_peak())
-        return x
-
-    backbone.learn = learn_and_look
-    try:
-        yield peaks
-    finally:
-        del backbone.learn
     peaks.append(max([*others, live.take_peak()]))

@@ -34,13 +34,13 @@ class CompileBlocksHook(Hook):
             ValueError: If the model has no ``LocalBackbone``.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        backbone = find_local_backbone(model)
+        local = find_local_backbone(model).local
         modules = [
             module
-            for block in backbone.blocks
+            for block in local.blocks
             for segment in block.segments
-            for module in backbone.family.modules(backbone, segment)
+            for module in local.family.modules(local.backbone, segment)
         ]
-        modules += [local.auxiliary for local in backbone.local.values() if local.auxiliary is not None]
+        modules += [branch.auxiliary for branch in local.values() if branch.auxiliary is not None]
         for module in modules:
             module.compile(**self.options)

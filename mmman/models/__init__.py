@@ -1,16 +1,19 @@
 """Models: the backbone that learns locally."""
 
+from .checkpoint_loading import local_prefixes
 from .detached_heads import check_heads
-from .local_backbone import LocalBackbone, find_local_backbone, name_of
-from .local_block import LocalBlock
+from .local_backbone import LocalBackbone, find_local_backbone
+from .local_branch import LocalBranch
+from .local_learning import LocalLearning
 from .local_step import LocalStep, normalisation_of
 
 __all__ = [
     'LocalBackbone',
-    'LocalBlock',
+    'LocalBranch',
+    'LocalLearning',
     'LocalStep',
     'check_heads',
     'find_local_backbone',
-    'name_of',
+    'local_prefixes',
     'normalisation_of',
 ]

@@ -27,11 +27,11 @@ def check_heads(model: nn.Module, backbone: LocalBackbone) -> None:
     for name in ('decode_head', 'auxiliary_head'):
         heads = getattr(model, name, None)
         for head in heads if isinstance(heads, nn.ModuleList) else [heads]:
-            if not _sees_detached_only(head, backbone.detached_outputs):
+            if not _sees_detached_only(head, backbone.local.detached_outputs):
                 continue
             what = (
                 f'{name} ({type(head).__name__}, in_index={head.in_index}) sees features of blocks 1 to '
-                f'{len(backbone.blocks) - 1} of {len(backbone.blocks)} alone, which are detached'
+                f'{len(backbone.local.blocks) - 1} of {len(backbone.local.blocks)} alone, which are detached'
             )
             if name == 'decode_head':
                 raise ValueError(

@@ -1,34 +1,35 @@
 """A backbone that is trained in K gradient-isolated blocks."""
 
+import functools
 import logging
 import types
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmman.local_heads import Position
-from mmman.memory.recompute import recompute
-from mmman.partition import Block, Segment, family_of, make_blocks, merge_frozen
+from mmman.partition import family_of, make_blocks, merge_frozen, prove
 from mmman.registry import MODELS
 
-from .local_block import LocalBlock
-from .local_step import LocalStep
+from .checkpoint_loading import complete_local_state
+from .local_learning import LocalLearning
 
 MAN_PLUS_PLUS = dict(type='mmman.MomentumAuxiliary')
+# Attributes of version 0.1 that lie in `local` now.
+MOVED = frozenset(
+    ['bind', 'block_of_buffers', 'block_of_parameters', 'blocks', 'detached_outputs', 'family', 'recomputed', 'sources']
+)
 
 
 @MODELS.register_module()
 class LocalBackbone(nn.Module):
     """Trains a backbone by MAN++: K blocks, each but the last with an auxiliary network, a local head and a local loss.
 
-    The result *is* the given backbone, its class extended on the fly as ``torch.distributed.fsdp.fully_shard`` extends
-    the modules it is given: names of parameters, checkpoints, ``paramwise_cfg``, ``init_cfg``, ``frozen_stages`` and
-    ``isinstance`` stay as they were. What local learning adds lies under ``local``.
+    The result *is* the given backbone, its class extended as ``torch.distributed.fsdp.fully_shard`` extends the modules
+    it is given: names of parameters, checkpoints, ``paramwise_cfg``, ``init_cfg``, ``frozen_stages`` and ``isinstance``
+    stay as they were. All that local learning adds lies in one attribute, ``local``, a :class:`LocalLearning`.
 
     In training, ``forward`` runs block after block; each learns at once, through the :class:`LocalStep` that
     :class:`mmman.optim.LocalOptimWrapper` binds, and hands on detached features. In evaluation, without gradients, and
@@ -50,25 +51,19 @@ class LocalBackbone(nn.Module):
             which gets it. Defaults to None.
 
     Raises:
-        TypeError: If the backbone belongs to no supported family.
+        TypeError: If the backbone belongs to no supported family, or is not its family's segments one after the other.
         ValueError: If the partition, the number of local heads or ``with_cp`` does not fit.
     """
 
-    _step: LocalStep | None = None
-
-    def __new__(cls, backbone: dict | nn.Module | None = None, *args: Any, **kwargs: Any) -> 'LocalBackbone':
-        """Turn the backbone into a LocalBackbone; without one (``copy.deepcopy``), make an empty instance."""
-        if backbone is None:
-            return super().__new__(cls)
+    def __new__(cls, backbone: dict | nn.Module, *args: Any, **kwargs: Any) -> 'LocalBackbone':
+        """Turn the backbone into a LocalBackbone."""
         if isinstance(backbone, dict):
             given = {'pretrained': kwargs['pretrained']} if kwargs.get('pretrained') else {}
             backbone = MODELS.build({**backbone, **given})
         if isinstance(backbone, LocalBackbone):
             raise TypeError(f'{type(backbone).__name__} already is a LocalBackbone: wrap the plain backbone, once')
-        family = family_of(backbone)
-        plain = type(backbone)
-        backbone.__class__ = types.new_class(f'Local{plain.__name__}', (cls, plain))
-        backbone.family = family
+        prove(family_of(backbone), backbone)
+        backbone.__class__ = _local_class(cls, type(backbone))
         return backbone
 
     def __init__(
@@ -82,164 +77,54 @@ class LocalBackbone(nn.Module):
     ) -> None:
         # No super().__init__(): self is the backbone that __new__ was given, and initialised.
         self.train(self.training)  # where some, as VGG, freeze their stages
-        asked = make_blocks(self.family.segments(self), **partition)
-        self.blocks: list[Block] = merge_frozen(asked, self._trainable)
-        if len(self.blocks) < len(asked):
+        family = family_of(self)
+        asked = make_blocks(family.segments(self), **partition)
+        blocks = merge_frozen(asked, lambda segment: any(p.requires_grad for p in family.parameters(self, segment)))
+        if len(blocks) < len(asked):
             print_log(
-                f'LocalBackbone: {len(asked) - len(self.blocks)} of the {len(asked)} blocks asked for have nothing to '
-                f'train (frozen) and were merged into the next one: {", ".join(map(str, self.blocks))}',
+                f'LocalBackbone: {len(asked) - len(blocks)} of the {len(asked)} blocks asked for have nothing to '
+                f'train (frozen) and were merged into the next one: {", ".join(map(str, blocks))}',
                 logger='current',
                 level=logging.WARNING,
             )
-        self.recomputed = _recomputed(with_cp, len(self.blocks))  # `with_cp` is the backbone's own
-        self.local = self._build_local(_head_configs(local_head, len(self.blocks)), auxiliary)
+        heads = _head_configs(local_head, len(blocks))
+        self.local = LocalLearning(self, family, blocks, auxiliary, heads, _recomputed(with_cp, len(blocks)))
 
-    def _build_local(self, heads: list[dict], auxiliary: dict | None) -> nn.ModuleDict:
-        """Build auxiliary networks and local heads, with shapes from a dry run of one small image."""
-        local = nn.ModuleDict()
-        training = self.training
-        self.eval()
-        with torch.no_grad():
-            inputs = x = self.family.example_input(self)
-            outputs = [[x := self.family.run(self, segment, x) for segment in block.segments] for block in self.blocks]
-            for i, head in enumerate(heads):
-                layer = sum(map(len, outputs[: i + 1])) - 1
-                later = tuple(x.shape for outputs_of_block in outputs[i + 1 :] for x in outputs_of_block)
-                position = Position(i + 1, len(self.blocks), layer, later)
-                sources = self.sources(self.blocks[i])
-                local[name_of(self.blocks[i])] = LocalBlock(
-                    auxiliary, sources, head, outputs[i][-1], inputs, position, i + 1 in self.recomputed
-                )
-        self.train(training)
-        return local
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name in MOVED and 'local' in self._modules:
+                return getattr(self._modules['local'], name)
+            raise
 
-    # ------------------------------------------------------------------------------------------------ forward pass
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        # By its two bases: pickle finds a class by its name in a module, and this one is made on the fly.
+        _, _, *state = super().__reduce_ex__(protocol)
+        return _empty, type(self).__bases__, *state
 
     def forward(self, x: Tensor) -> Any:
-        """Run the backbone; in training, let every block but the last learn on the way.
+        """Compute the features; in training, let every block but the last learn on the way.
 
         Args:
-            x (Tensor): Images, (N, 3, H, W).
+            x (Tensor): Images, (N, C, H, W).
 
         Returns:
             Whatever the plain backbone returns: a tuple of feature maps for most. In training those of blocks 1..K-1
-            (``detached_outputs``) are detached.
+            (``local.detached_outputs``) are detached.
 
         Raises:
             RuntimeError: If training is attempted without a bound step, or twice in one.
         """
-        learns = self.training and torch.is_grad_enabled()
-        if not learns or (len(self.blocks) == 1 and not self.recomputed):
-            return super().forward(x)
-        if len(self.blocks) == 1:
-            features: dict[int, Tensor] = {}
-            x = self._run(self.blocks[0], x, features)
-            return self.family.outputs(self, features, x)
-        if self._step is None:
-            raise RuntimeError(
-                f'LocalBackbone was called for training outside of a local step, so its {len(self.blocks)} blocks '
-                "would not learn: set optim_wrapper = dict(constructor='mmman.LocalOptimWrapperConstructor', ...), and "
-                'call the model through train_step'
-            )
-        if self._step.done:
-            raise RuntimeError(
-                'LocalBackbone ran twice in one training step: models that call their backbone several times per '
-                'iteration with gradients cannot be trained in blocks; use partition=dict(num_blocks=1)'
-            )
-        step, inputs, features = self._step, x, {}
-        step.done = True
-        if step.received is not None:
-            x, features = step.received
-        else:
-            for block in self.blocks[:-1]:
-                x = self.learn(block, x, inputs, features, step)
-        x = self._run(self.blocks[-1], x, features)
-        return self.family.outputs(self, features, x)
-
-    def learn(self, block: Block, x: Tensor, inputs: Tensor, features: dict[int, Tensor], step: LocalStep) -> Tensor:
-        """Run one of the blocks 1..K-1 and let it learn. On return nothing of its graph is alive.
-
-        Args:
-            block (Block): The block.
-            x (Tensor): The detached output of the block before it, (N, C, H, W) or (N, L, C); the images for block 1.
-            inputs (Tensor): The images, (N, 3, H, W).
-            features (dict[int, Tensor]): Collects what the block adds to the backbone's outputs, detached.
-            step (LocalStep): The step, with the batch's targets.
-
-        Returns:
-            Tensor: The block's detached output.
-        """
-        local = self.local[name_of(block)]
-        own: dict[int, Tensor] = {}
-        x = self._run(block, x, own)
-        features.update({i: feature.detach() for i, feature in own.items()})
-        if step.handed_on is not None:
-            step.handed_on(block.index, x.detach(), features)
-        step.update(block.index, local(x, inputs, step), lambda: local.update_auxiliary(self.sources(block)))
-        return x.detach()
-
-    def _run(self, block: Block, x: Tensor, features: dict[int, Tensor]) -> Tensor:
-        for segment in block.segments:
-            run = partial(self.family.run, self, segment)
-            if block.index in self.recomputed:
-                run = partial(recompute, run, modules=self.family.modules(self, segment))
-            x = run(x)
-            if segment.closes is not None:
-                features[segment.closes] = x
-        return x
-
-    @contextmanager
-    def bind(self, step: LocalStep) -> Iterator[None]:
-        """Let the training forward inside this context learn through ``step``."""
-        self._step = step
-        try:
-            yield
-        finally:
-            del self._step
-
-    # ---------------------------------------------------------------------------------------- blocks and their weights
-
-    def sources(self, block: Block) -> list[nn.Module]:
-        """The segments of the next block, as modules: what this block's auxiliary network copies."""
-        return [self.family.module(self, segment) for segment in self.blocks[block.index].segments]
-
-    def _trainable(self, segment: Segment) -> bool:
-        return any(p.requires_grad for p in self.family.parameters(self, segment))
-
-    @property
-    def detached_outputs(self) -> list[bool]:
-        """Of each feature in the output, whether a block before the last made it: in training it is detached then."""
-        return [
-            block is not self.blocks[-1]
-            for block in self.blocks
-            for segment in block.segments
-            if segment.closes is not None
-        ]
-
-    def block_of_parameters(self) -> dict[nn.Parameter, int]:
-        """The index of the block that each parameter of blocks 1..K-1 learns in, auxiliaries and local heads included.
-
-        Every other parameter of the model, in the backbone or behind it, belongs to block K.
-        """
-        return self._block_of(self.family.parameters, nn.Module.parameters)
-
-    def block_of_buffers(self) -> dict[Tensor, int]:
-        """The index of the block that each buffer of blocks 1..K-1 belongs to; the others belong to block K."""
-        return self._block_of(self.family.buffers, nn.Module.buffers)
-
-    def _block_of(self, of_segment: Callable, of_module: Callable) -> dict[Tensor, int]:
-        owners = {}
-        for block in self.blocks[:-1]:
-            for segment in block.segments:
-                owners.update(dict.fromkeys(of_segment(self, segment), block.index))
-            owners.update(dict.fromkeys(of_module(self.local[name_of(block)]), block.index))
-        return owners
+        if self.training and torch.is_grad_enabled() and self.local.changes_training:
+            return self.local(x)
+        return super().forward(x)
 
     def train(self, mode: bool = True) -> 'LocalBackbone':
         """Set training mode. The backbone's ``norm_eval`` holds for the auxiliary networks, not for the local heads."""
         super().train(mode)
-        for local in self._modules.get('local', {}).values():
-            local.head.train(mode)
+        for branch in self._modules.get('local', {}).values():
+            branch.head.train(mode)
         return self
 
     def init_weights(self) -> None:
@@ -249,25 +134,24 @@ class LocalBackbone(nn.Module):
             super().init_weights()
         finally:
             self._modules['local'] = local
-        for block in self.blocks[:-1]:
-            local[name_of(block)].start_from(self.sources(block))
+        local.start()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # A plain checkpoint: LB and EMA start as copies of the weights that are being loaded. (While init_weights loads
-        # pretrained ones `local` is hidden, and started afterwards.)
-        for block in self.blocks[:-1] if 'local' in self._modules else ():
-            own = f'{prefix}local.{name_of(block)}.'
-            sources = [f'{prefix}{segment.name}.' for segment in self.blocks[block.index].segments]
-            loaded = [{k.removeprefix(s): v for k, v in state_dict.items() if k.startswith(s)} for s in sources]
-            if all(loaded) and not any(k.startswith(own) for k in state_dict):
-                start = self.local[name_of(block)].start_state(loaded)
-                state_dict.update({own + key: value for key, value in start.items()})
+        # While init_weights loads pretrained weights `local` is hidden, and started afterwards.
+        if 'local' in self._modules:
+            complete_local_state(self.local, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def name_of(block: Block) -> str:
-    """The name of a block in ``LocalBackbone.local`` and among the optimizers."""
-    return f'block{block.index}'
+@functools.cache
+def _local_class(wrapper: type[LocalBackbone], plain: type[nn.Module]) -> type[LocalBackbone]:
+    """The class of a plain class's backbones that learn locally; one for each, so that they are alike."""
+    return types.new_class(f'Local{plain.__name__}', (wrapper, plain))
+
+
+def _empty(wrapper: type[LocalBackbone], plain: type[nn.Module]) -> LocalBackbone:
+    """An instance without state, for ``copy`` and ``pickle``."""
+    return object.__new__(_local_class(wrapper, plain))
 
 
 def find_local_backbone(model: nn.Module) -> LocalBackbone:

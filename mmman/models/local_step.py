@@ -19,9 +19,8 @@ class LocalStep:
         mean (Tensor | float): What the model's data preprocessor subtracts from the images, (3, 1, 1).
         std (Tensor | float): What it divides them by, (3, 1, 1).
         done (bool): Whether the backbone has already run in this step.
-        handed_on (Callable, optional): Called with a block's index, its detached output and the features so far (by
-            their index in the backbone's ``out_indices``) before the block learns.
-        received (tuple, optional): Output of block K-1 and the features so far, where blocks 1..K-1 run elsewhere.
+        received (tuple, optional): Output of block K-1 and the features so far (by their index in the backbone's
+            ``out_indices``), where blocks 1..K-1 run elsewhere.
     """
 
     update: Callable[[int, dict[str, Tensor], Callable[[], None]], None]
@@ -29,7 +28,6 @@ class LocalStep:
     mean: Tensor | float = 0.0
     std: Tensor | float = 1.0
     done: bool = False
-    handed_on: Callable[[int, Tensor, dict[int, Tensor]], None] | None = None
     received: tuple[Tensor, dict[int, Tensor]] | None = None
 
 

@@ -31,7 +31,7 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
     """
 
     def __init__(self, module: nn.Module, broadcast_buffers: bool = False, **kwargs: Any) -> None:
-        owners = find_local_backbone(module).block_of_parameters()
+        owners = find_local_backbone(module).local.block_of_parameters()
         local = [name for name, param in module.named_parameters() if param in owners]
         self._set_params_and_buffers_to_ignore_for_model(module, local)
         if all(param.device.type == 'cpu' for param in module.parameters()):

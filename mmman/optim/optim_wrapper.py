@@ -96,7 +96,7 @@ class LocalOptimWrapper(OptimWrapperDict):
                 no_sync,
                 self.main.optim_context(model),
                 self.local_step(plain, group) as step,
-                find_local_backbone(plain).bind(step),
+                find_local_backbone(plain).local.bind(step),
             ):
                 yield
         finally:

@@ -54,7 +54,7 @@ class LocalOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """
         model = getattr(model, 'module', model)
         backbone = find_local_backbone(model)
-        if len(backbone.blocks) == 1:
+        if len(backbone.local.blocks) == 1:
             return LocalOptimWrapper(block1=super().__call__(model))
         check_heads(model, backbone)
         return LocalOptimWrapper(
@@ -72,13 +72,13 @@ class LocalOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         else:
             groups.append(dict(params=[p for p in model.parameters() if p.requires_grad]))
 
-        owners = backbone.block_of_parameters()
+        owners = backbone.local.block_of_parameters()
         scales = {
-            local.auxiliary.scale
-            for local in backbone.local.values()
-            if local.auxiliary is not None and local.auxiliary.scale is not None
+            branch.auxiliary.scale
+            for branch in backbone.local.values()
+            if branch.auxiliary is not None and branch.auxiliary.scale is not None
         }
-        shared: list[list[dict[str, Any]]] = [[] for _ in backbone.blocks]
+        shared: list[list[dict[str, Any]]] = [[] for _ in backbone.local.blocks]
         for group in groups:
             for i, block_groups in enumerate(shared, start=1):
                 own = [p for p in group['params'] if owners.get(p, len(shared)) == i]

@@ -2,6 +2,7 @@
 
 from .boundaries import Block, make_blocks, merge_frozen
 from .families import BackboneFamily, family_of
+from .proof import prove
 from .segments import Segment
 
-__all__ = ['BackboneFamily', 'Block', 'Segment', 'family_of', 'make_blocks', 'merge_frozen']
+__all__ = ['BackboneFamily', 'Block', 'Segment', 'family_of', 'make_blocks', 'merge_frozen', 'prove']

@@ -20,6 +20,16 @@ class Block:
     index: int
     segments: tuple[Segment, ...]
 
+    @property
+    def name(self) -> str:
+        """Its name among the optimizers: ``'block1'``."""
+        return f'block{self.index}'
+
+    @property
+    def place(self) -> str:
+        """Where its branch stands, as the name of a module: ``'layer1_2'`` for the segment ``layer1.2``."""
+        return self.segments[-1].name.replace('.', '_')
+
     def __str__(self) -> str:
         first, last = self.segments[0].name, self.segments[-1].name
         return f'block {self.index} ({first if first == last else f"{first} to {last}"})'

@@ -1,7 +1,8 @@
 """Training in blocks on several devices, without pipeline bubbles (the paper's PPLL)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch.distributed as dist
@@ -9,8 +10,9 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.utils import apply_to
 from torch import Tensor, nn
 
-from mmman.models import LocalStep, find_local_backbone
-from mmman.optim.optim_wrapper import LocalOptimWrapper
+from mmman.models import LocalLearning, LocalStep, find_local_backbone
+from mmman.optim import LocalOptimWrapper
+from mmman.partition import Block
 from mmman.registry import MODEL_WRAPPERS
 
 from .channel import Channel
@@ -62,7 +64,7 @@ class PipelineParallel(nn.Module):
         if delay < 0 or ema_interval < 1:
             raise ValueError(f'PipelineParallel needs delay >= 0 and ema_interval >= 1, got {delay} and {ema_interval}')
         self.module = module
-        self.backbone_blocks = find_local_backbone(module).blocks
+        self.backbone_blocks = find_local_backbone(module).local.blocks
         if num_stages is None:
             num_stages = default_stages(len(self.backbone_blocks), dist.get_world_size())
         shares = share_blocks(len(self.backbone_blocks), num_stages, blocks_per_stage)
@@ -143,40 +145,40 @@ class PipelineParallel(nn.Module):
 
     def _run_blocks(self, data: Any, step: LocalStep) -> dict[str, Tensor] | None:
         """Let the own blocks learn from one batch; returns the model's own losses on the last stage."""
-        module, backbone = self.module, find_local_backbone(self.module)
+        module, local = self.module, find_local_backbone(self.module).local
         if self.previous is None:
             data = module.data_preprocessor(data, True)
             inputs, step.data_samples = data['inputs'], data['data_samples']
             x, features = inputs, {}
         else:
             x, features, inputs, step.data_samples = self.previous[0].receive()
-        if self.next is not None:
-            self._prepare_hand_over(step, inputs)
         for block in self.blocks:
             if block is not self.backbone_blocks[-1]:
-                x = backbone.learn(block, x, inputs, features, step)
+                x = self._train_block(local, block, x, inputs, features, step)
         if self.next is not None:
             return None
         step.received = (x, features)
-        with backbone.bind(step):
+        with local.bind(step):
             return module(inputs=inputs, data_samples=step.data_samples, mode='loss')
 
-    def _prepare_hand_over(self, step: LocalStep, inputs: Tensor) -> None:
-        """Let the last of the own blocks hand on its output, and hear of the next stage before its EMA is updated."""
-        own_last, update_block = self.blocks[-1].index, step.update
-
-        def hand_on(index: int, x: Tensor, features: dict[int, Tensor]) -> None:
-            if index == own_last:
-                self.next[0].send((x, features, inputs, step.data_samples))
-
-        def update(index: int, losses: dict[str, Tensor], after_step: Callable[[], None]) -> None:
-            def hear_first() -> None:
-                self._hear_of_next_stage(behind=self.delay)
-                after_step()
-
-            update_block(index, losses, hear_first if index == own_last else after_step)
-
-        step.handed_on, step.update = hand_on, update
+    def _train_block(
+        self,
+        local: LocalLearning,
+        block: Block,
+        x: Tensor,
+        inputs: Tensor,
+        features: dict[int, Tensor],
+        step: LocalStep,
+    ) -> Tensor:
+        """Train one of the blocks 1..K-1; the last of the own ones hands its output on before it learns."""
+        x, own = local.run(block, x)
+        features.update({i: feature.detach() for i, feature in own.items()})
+        if block is self.blocks[-1]:
+            self.next[0].send((x.detach(), features, inputs, step.data_samples))
+            local.learn(block, x, inputs, step, partial(self._hear_of_next_stage, behind=self.delay))
+        else:
+            local.learn(block, x, inputs, step)
+        return x.detach()
 
     def _hear_of_next_stage(self, behind: int) -> None:
         """Wait until the next stage is at most ``behind`` batches later than it would be on one process."""
@@ -187,7 +189,7 @@ class PipelineParallel(nn.Module):
                 self.placement.set_followed(weights)
 
     def _report_to_previous_stage(self, optim_wrapper: LocalOptimWrapper, main_logs: dict[str, Tensor]) -> None:
-        wrapper = optim_wrapper.optim_wrappers[f'block{self.blocks[0].index}']
+        wrapper = optim_wrapper.optim_wrappers[self.blocks[0].name]
         weights = None
         if wrapper.should_update():
             steps = -(-wrapper.inner_count // wrapper._accumulative_counts)
@@ -203,7 +205,7 @@ class PipelineParallel(nn.Module):
 
     def take_own_part(self, optim_wrapper: LocalOptimWrapper) -> None:
         """Free the other stages' parameters, and their optimizers' state that was loaded to resume."""
-        own = {f'block{block.index}' for block in self.blocks}
+        own = {block.name for block in self.blocks}
         for name, wrapper in optim_wrapper.items():
             if name not in own:
                 wrapper.optimizer.state.clear()
@@ -226,10 +228,7 @@ class PipelineParallel(nn.Module):
 
     def gather_optimizers(self, optim_wrapper: LocalOptimWrapper) -> dict[str, dict] | None:
         """The states of all blocks' optimizers, on CPU, on the first stage; None on the others."""
-        own = {
-            f'block{block.index}': optim_wrapper.optim_wrappers[f'block{block.index}'].state_dict()
-            for block in self.blocks
-        }
+        own = {block.name: optim_wrapper.optim_wrappers[block.name].state_dict() for block in self.blocks}
         parts: list[dict] | None = [{}] * self.mesh.stages if self.mesh.is_first else None
         own = apply_to(own, lambda value: isinstance(value, Tensor), Tensor.cpu)
         dist.gather_object(own, parts, dst=self.mesh.rank_of(0), group=self.mesh.pipeline)

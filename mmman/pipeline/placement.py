@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mmman.models import find_local_backbone, name_of
+from mmman.models import LocalLearning, find_local_backbone
 
 from .mesh import Mesh
 
@@ -30,21 +30,21 @@ class Placement:
     """
 
     def __init__(self, module: nn.Module, mesh: Mesh, shares: Sequence[range]) -> None:
-        backbone = find_local_backbone(module)
+        local = find_local_backbone(module).local
         stage_of_block = {block: stage for stage, share in enumerate(shares) for block in share}
         self.mesh = mesh
         self.is_whole = True
         self._tensors: list[tuple[Tensor, int, torch.Size]] = [
-            (tensor, stage_of_block[owners.get(tensor, len(backbone.blocks))], tensor.shape)
+            (tensor, stage_of_block[owners.get(tensor, len(local.blocks))], tensor.shape)
             for tensors, owners in (
-                (module.parameters(), backbone.block_of_parameters()),
-                (module.buffers(), backbone.block_of_buffers()),
+                (module.parameters(), local.block_of_parameters()),
+                (module.buffers(), local.block_of_buffers()),
             )
             for tensor in tensors
         ]
         own = shares[mesh.stage]
-        self._followed = [] if mesh.is_last else _followed_by(backbone, own[-1])
-        self._followed_by_previous = [] if mesh.is_first else _followed_by(backbone, own[0] - 1)
+        self._followed = [] if mesh.is_last else _followed_by(local, own[-1])
+        self._followed_by_previous = [] if mesh.is_first else _followed_by(local, own[0] - 1)
 
     @torch.no_grad()
     def free_others(self) -> None:
@@ -75,10 +75,10 @@ class Placement:
         torch._foreach_copy_(self._followed, weights)
 
 
-def _followed_by(backbone: nn.Module, index: int) -> list[nn.Parameter]:
+def _followed_by(local: LocalLearning, index: int) -> list[nn.Parameter]:
     """The parameters that the auxiliary network of a block, counted from 1, follows."""
-    block = backbone.blocks[index - 1]
-    auxiliary = backbone.local[name_of(block)].auxiliary
+    block = local.blocks[index - 1]
+    auxiliary = local.branch(block).auxiliary
     if auxiliary is None or not auxiliary.follows_source:
         return []
-    return list(backbone.sources(block)[0].parameters())
+    return list(local.next_segments(block)[0].parameters())

@@ -60,7 +60,7 @@ class LoadedModel:
     @property
     def family(self) -> BackboneFamily:
         """What knows the backbone's segments, wrapped or plain."""
-        return getattr(self.model.backbone, 'family', None) or family_of(self.model.backbone)
+        return family_of(self.model.backbone)
 
     @property
     def segments(self) -> list[Segment]:

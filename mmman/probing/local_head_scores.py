@@ -27,24 +27,24 @@ def score_local_heads(loaded: LoadedModel) -> dict[str, Metrics]:
         ValueError: If the model or its checkpoint has no local heads, or one predicts nothing.
     """
     model, backbone = loaded.model, loaded.model.backbone
-    if not isinstance(backbone, LocalBackbone) or len(backbone.blocks) == 1:
+    if not isinstance(backbone, LocalBackbone) or len(backbone.local.blocks) == 1:
         raise ValueError(
             'the model has no local heads: give a config with an mmman.LocalBackbone of two blocks or more'
         )
     if not loaded.has_local:
         raise ValueError('the checkpoint has no local heads (a published one has not): give one that training wrote')
-    ends = {block.segments[-1].name: block for block in backbone.blocks[:-1]}
+    ends = {block.segments[-1].name: block for block in backbone.local.blocks[:-1]}
     test_cfg = _test_cfg(loaded)
 
     def predict(images: Tensor, samples: list[Any]) -> Iterator[list[Any]]:
         for name, x in loaded.outputs(images):
             if name in ends:
-                block = backbone.local[f'block{ends[name].index}']
-                output = block.output(x, images, *normalisation_of(model))
-                yield _finish(loaded, block.head.predict(output, own := copy.deepcopy(samples), test_cfg), own)
+                branch = backbone.local.branch(ends[name])
+                output = branch.output(x, images, *normalisation_of(model))
+                yield _finish(loaded, branch.head.predict(output, own := copy.deepcopy(samples), test_cfg), own)
         yield model(images, copy.deepcopy(samples), mode='predict')
 
-    return dict(zip(map(str, backbone.blocks), loaded.evaluate(predict), strict=True))
+    return dict(zip(map(str, backbone.local.blocks), loaded.evaluate(predict), strict=True))
 
 
 def _finish(loaded: LoadedModel, found: Any, samples: list[Any]) -> list[Any]:

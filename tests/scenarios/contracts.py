@@ -36,18 +36,18 @@ def gradients_of_each_loss(model: nn.Module, batch: dict) -> tuple[dict[int, set
     data = model.data_preprocessor(copy.deepcopy(batch), True)
     features: list[Tensor] = []
     handle = backbone.register_forward_hook(lambda module, args, out: features.extend(out))
-    with backbone.bind(LocalStep(update=update, data_samples=data['data_samples'])):
+    with backbone.local.bind(LocalStep(update=update, data_samples=data['data_samples'])):
         losses = model(**data, mode='loss')
     handle.remove()
     model.parse_losses(losses)[0].backward()
-    take(len(backbone.blocks))
+    take(len(backbone.local.blocks))
     return reached, tuple(features)
 
 
 def auxiliaries(model: nn.Module) -> list[tuple[MomentumAuxiliary, list[nn.Module]]]:
     """The auxiliary network of every block but the last, each with the segments of the next block."""
-    backbone = find_local_backbone(model)
-    return [(backbone.local[f'block{b.index}'].auxiliary, backbone.sources(b)) for b in backbone.blocks[:-1]]
+    local = find_local_backbone(model).local
+    return [(local.branch(block).auxiliary, local.next_segments(block)) for block in local.blocks[:-1]]
 
 
 def move_ema_away(model: nn.Module) -> None:
@@ -64,13 +64,13 @@ class StepAtTheEnd(LocalOptimWrapper):
 
     def _update_block(self, model: nn.Module, index: int, losses: dict[str, Tensor], after_step: Callable) -> None:
         model.parse_losses(losses)[0].backward()
-        self.backbone = find_local_backbone(model)
+        self.local = find_local_backbone(model).local
 
     def update_params(self, loss: Tensor) -> None:
         """Step all blocks."""
         loss.backward()
-        for block in self.backbone.blocks[:-1]:
-            self.backbone.local[f'block{block.index}'].update_auxiliary(self.backbone.sources(block))
+        for block in self.local.blocks[:-1]:
+            self.local.branch(block).update_auxiliary(self.local.next_segments(block))
         for wrapper in self.values():
             wrapper.step()
             wrapper.zero_grad()

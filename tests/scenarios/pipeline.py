@@ -12,7 +12,7 @@ from mmengine.model import convert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from mmman.models import LocalBackbone, find_local_backbone
+from mmman.models import LocalLearning, find_local_backbone
 from mmman.pipeline import PipelineParallel
 from mmman.pipeline.channel import Channel
 from mmman.pipeline.mesh import Mesh, as_world
@@ -95,27 +95,27 @@ def train_with_delay(
         list[dict]: Every step's log variables.
     """
     optim_wrapper = counted_optim_wrapper(model, options, len(batches))
-    backbone = find_local_backbone(model)
-    logs, history = [], {i: [_source(backbone, i)] for i in last_blocks}
+    local = find_local_backbone(model).local
+    logs, history = [], {i: [_source(local, i)] for i in last_blocks}
     for step, batch in enumerate(batches):
         # In step t EMA sees the source after t steps; here after t - delay, down to a multiple of the interval.
         seen = max(0, step - delay) // ema_interval * ema_interval
-        backbone.sources = partial(_sources_of_old, backbone, {i: versions[seen] for i, versions in history.items()})
+        local.next_segments = partial(_segments_of_old, local, {i: versions[seen] for i, versions in history.items()})
         log = model.train_step(copy.deepcopy(batch), optim_wrapper)
         logs.append({**log, **optim_wrapper.local_log_vars})
-        del backbone.sources
+        del local.next_segments
         for i, versions in history.items():
-            versions.append(_source(backbone, i))
+            versions.append(_source(local, i))
     return logs
 
 
-def _source(backbone: LocalBackbone, index: int) -> nn.Module:
-    return copy.deepcopy(backbone.sources(backbone.blocks[index - 1])[0])
+def _source(local: LocalLearning, index: int) -> nn.Module:
+    return copy.deepcopy(local.next_segments(local.blocks[index - 1])[0])
 
 
-def _sources_of_old(backbone: LocalBackbone, old: dict[int, nn.Module], block: Any) -> list[nn.Module]:
-    sources = LocalBackbone.sources(backbone, block)
-    return [old[block.index], *sources[1:]] if block.index in old else sources
+def _segments_of_old(local: LocalLearning, old: dict[int, nn.Module], block: Any) -> list[nn.Module]:
+    segments = LocalLearning.next_segments(local, block)
+    return [old[block.index], *segments[1:]] if block.index in old else segments
 
 
 # ------------------------------------------------------------------------------------------ run on every process

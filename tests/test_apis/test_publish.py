@@ -119,7 +119,9 @@ def test_averaged_weights_of_ema_hook_are_what_is_published(checkpoint, tmp_path
 
 @pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.img_backbone.'])
 def test_local_learning_lies_under_one_prefix(prefix):
-    local = [f'local.block{i}.{part}' for i in (1, 12) for part in ('auxiliary.scale', 'head.conv.weight')]
+    local = [
+        f'local.{place}.{part}' for place in ('layer1_2', 'stem') for part in ('auxiliary.scale', 'head.conv.weight')
+    ]
     plain = [
         f'{prefix}layer1.weight',
         f'{prefix}localizer.weight',

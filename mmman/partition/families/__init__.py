@@ -7,7 +7,7 @@ from .resnet import PoolFreeResNetFamily, ResNetFamily
 from .vgg import VGGFamily
 from .vision_transformer import VisionTransformerFamily
 
-FAMILIES: tuple[type[BackboneFamily], ...] = (ResNetFamily, PoolFreeResNetFamily, VGGFamily, VisionTransformerFamily)
+FAMILIES: tuple[type[BackboneFamily], ...] = (PoolFreeResNetFamily, ResNetFamily, VGGFamily, VisionTransformerFamily)
 
 
 def family_of(backbone: nn.Module) -> BackboneFamily:

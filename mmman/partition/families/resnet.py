@@ -11,10 +11,7 @@ from .base import STEM, BackboneFamily
 class ResNetFamily(BackboneFamily):
     """Segments: ``'stem'``, then every residual unit as ``'layer<stage>.<unit>'``."""
 
-    # Stem, max-pooling, then `res_layers` one after the other, nothing else.
-    FORWARDS = frozenset(
-        f'{toolbox}.models.backbones.resnet.ResNet.forward' for toolbox in ('mmdet', 'mmseg', 'mmpretrain')
-    )
+    CLASSES = frozenset(f'{toolbox}.models.backbones.resnet.ResNet' for toolbox in ('mmdet', 'mmseg', 'mmpretrain'))
 
     @staticmethod
     def describe() -> str:
@@ -51,11 +48,11 @@ class ResNetFamily(BackboneFamily):
 class PoolFreeResNetFamily(ResNetFamily):
     """ResNets whose stem does not pool: RegNet, and the ResNets for 32 x 32 images."""
 
-    FORWARDS = frozenset(
+    CLASSES = frozenset(
         {
-            'mmdet.models.backbones.regnet.RegNet.forward',
-            'mmpretrain.models.backbones.regnet.RegNet.forward',
-            'mmpretrain.models.backbones.resnet_cifar.ResNet_CIFAR.forward',
+            'mmdet.models.backbones.regnet.RegNet',
+            'mmpretrain.models.backbones.regnet.RegNet',
+            'mmpretrain.models.backbones.resnet_cifar.ResNet_CIFAR',
         }
     )
 

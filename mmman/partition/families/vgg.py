@@ -15,7 +15,7 @@ class VGGFamily(BackboneFamily):
     it learns in the last block.
     """
 
-    FORWARDS = frozenset({'mmpretrain.models.backbones.vgg.VGG.forward'})
+    CLASSES = frozenset({'mmpretrain.models.backbones.vgg.VGG'})
 
     @staticmethod
     def describe() -> str:

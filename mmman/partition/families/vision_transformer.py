@@ -16,7 +16,7 @@ class VisionTransformerFamily(BackboneFamily):
     last layer.
     """
 
-    FORWARDS = frozenset({'mmpretrain.models.backbones.vision_transformer.VisionTransformer.forward'})
+    CLASSES = frozenset({'mmpretrain.models.backbones.vision_transformer.VisionTransformer'})
 
     @classmethod
     def supports(cls, backbone: nn.Module) -> bool:

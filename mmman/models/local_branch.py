@@ -1,4 +1,4 @@
-"""What local learning adds to one block."""
+"""What local learning adds to one block: a branch of the network, from the block's output to a loss of its own."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,12 @@ from mmman.registry import MODELS
 from .local_step import LocalStep
 
 
-class LocalBlock(BaseModule):
+class LocalBranch(BaseModule):
     """The auxiliary network and the local head of one block.
 
     Args:
         auxiliary (dict, optional): Config of the auxiliary network; None: the local head sees x in the place of y.
-        sources (Sequence[nn.Module]): Segments of the next block, in order.
+        sources (Sequence[nn.Module]): The segments of the next block, in order.
         head (dict): Config of the local head.
         x (Tensor): Example of the block's output, (1, C, H, W) or (1, L, C).
         inputs (Tensor): Example image batch, (1, 3, H0, W0).
@@ -71,7 +71,7 @@ class LocalBlock(BaseModule):
         self.head.init_weights()
 
     def start_state(self, source_states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Entries of this block's state that follow from the sources' states in a plain checkpoint."""
+        """Entries of this branch's state that follow from the sources' states in a plain checkpoint."""
         if self.auxiliary is None:
             return {}
         return {f'auxiliary.{key}': value for key, value in self.auxiliary.start_state(source_states).items()}
