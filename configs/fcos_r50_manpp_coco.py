@@ -1,6 +1,6 @@
 # mmdet's own FCOS-R50 1x config (caffe weights, frozen stage 1, norm_eval) with MAN++ in three blocks, FCOS heads as
 # local heads. Twin: mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py
-_base_ = 'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py'
+_base_ = ['mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', './_base_/local_learning/runtime.py']
 custom_imports = dict(imports=['mmman'], allow_failed_imports=False)
 model = dict(
     backbone=dict(
@@ -25,10 +25,6 @@ model = dict(
         ),
     )
 )
-optim_wrapper = dict(constructor='mmman.LocalOptimWrapperConstructor')
-custom_hooks = [dict(type='mmman.LocalLossHook')]
-default_hooks = dict(checkpoint=dict(type='mmman.ExactCheckpointHook'))
-model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')  # on several processes
 
 # mmdet's data settings, in the folder that MMMAN_COCO_ROOT names.
 data_root = '{{$MMMAN_COCO_ROOT:data/coco/}}'

@@ -13,9 +13,6 @@ model = dict(
         local_head={{_base_.local_learning.local_head}},
     )
 )
-optim_wrapper = dict(constructor='mmman.LocalOptimWrapperConstructor')
-custom_hooks = [dict(type='mmman.LocalLossHook')]
-default_hooks = dict(checkpoint=dict(type='mmman.ExactCheckpointHook'))
 
 # mmdet's data settings, in the folder that MMMAN_COCO_ROOT names.
 data_root = '{{$MMMAN_COCO_ROOT:data/coco/}}'

@@ -22,7 +22,7 @@ matplotlib.use('Agg')
 from matplotlib import pyplot as plt
 from matplotlib.ticker import LogLocator, NullLocator
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.registry import RUNNERS
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOOTHING = 10  # iterations that one point of the plot stands for
@@ -59,7 +59,7 @@ def train(config: Path, folder: Path, max_iters: int | None) -> tuple[Path, Path
         cfg.train_cfg.update(max_iters=max_iters, val_interval=max_iters)
         cfg.default_hooks.checkpoint.interval = max_iters
         cfg.default_hooks.logger.interval = 1
-    runner = Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg)
     runner.train()
     return folder / f'iter_{runner.iter}.pth', Path(runner.log_dir, 'vis_data/scalars.json')
 

@@ -10,6 +10,7 @@ from .version import __version__
 # First, because a missing part or a wrong version would fail further down with a message that helps nobody.
 check_environment()
 
+from .apis import LocalRunner  # noqa: E402
 from .auxiliary import MomentumAuxiliary, TwoBiasesAuxiliary  # noqa: E402
 from .hooks import ChannelsLastHook, CompileBlocksHook, LocalLossHook, RecomputeHook  # noqa: E402
 from .local_heads import (  # noqa: E402
@@ -58,6 +59,7 @@ __all__ = [
     'LocalLossHook',
     'LocalOptimWrapper',
     'LocalOptimWrapperConstructor',
+    'LocalRunner',
     'MomentumAuxiliary',
     'PipelineCheckpointHook',
     'PipelineEpochBasedTrainLoop',

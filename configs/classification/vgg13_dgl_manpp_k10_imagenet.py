@@ -13,6 +13,3 @@ model = dict(
         local_head=dict(type='mmman.DGLLocalHead', head=dict(type='LinearClsHead', num_classes=1000)),
     )
 )
-optim_wrapper = dict(constructor='mmman.LocalOptimWrapperConstructor')
-custom_hooks = [dict(type='mmman.LocalLossHook')]
-default_hooks = dict(checkpoint=dict(type='mmman.ExactCheckpointHook'))

@@ -23,7 +23,4 @@ model = dict(
         ),
     )
 )
-optim_wrapper = dict(constructor='mmman.LocalOptimWrapperConstructor')
-custom_hooks = [dict(type='mmman.LocalLossHook')]
-default_hooks = dict(checkpoint=dict(type='mmman.ExactCheckpointHook'))
 model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')

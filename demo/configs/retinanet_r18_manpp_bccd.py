@@ -12,6 +12,3 @@ model = dict(
         local_head={{_base_.local_learning.local_head}},
     )
 )
-optim_wrapper = dict(constructor='mmman.LocalOptimWrapperConstructor')
-custom_hooks = [dict(type='mmman.LocalLossHook')]
-default_hooks = dict(checkpoint=dict(type='mmman.ExactCheckpointHook'))

@@ -73,7 +73,7 @@ def build_runner(cfg: Config) -> Runner:
         cfg: A complete config.
     """
     join_processes(cfg)
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    return RUNNERS.build(cfg)
 
 
 def join_processes(cfg: Config) -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from torch import nn
@@ -73,7 +74,7 @@ class TrainingStep:
         cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
         cfg.resume, cfg.load_from = False, None
         cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}  # the same batch for every config, every time
-        runner = Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg)
         self.batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=runner.seed)))
         self.model = runner.model
         getattr(self.model, 'module', self.model).init_weights()

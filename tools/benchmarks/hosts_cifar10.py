@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.registry import RUNNERS
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs/classification'
 MAN_PLUS_PLUS = dict(type='mmman.MomentumAuxiliary')
@@ -66,7 +66,7 @@ def config_of(row: str, seed: int, args: argparse.Namespace) -> Config:
 
 def run(row: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Train and test; returns the record that is kept."""
-    runner = Runner.from_cfg(config_of(row, seed, args))
+    runner = RUNNERS.build(config_of(row, seed, args))
     runner.model.to(memory_format=torch.channels_last)  # the same numbers, faster
     start = time.time()
     runner.train()

@@ -1,6 +1,7 @@
 # MAN++ on segmentation: the auxiliary network, and for each block but the last an FCN head with one convolution to 512
 # channels, as InfoPro's code has it for Cityscapes. The configs copy the two dicts from here: to change one of them,
 # change it in `model.backbone`.
+_base_ = './runtime.py'
 local_learning = dict(
     auxiliary=dict(type='mmman.MomentumAuxiliary', momentum=0.995),
     local_head=dict(
@@ -18,4 +19,3 @@ local_learning = dict(
         ),
     ),
 )
-model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')  # on several processes

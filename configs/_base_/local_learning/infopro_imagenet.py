@@ -1,6 +1,7 @@
 # InfoPro with MAN++ on ImageNet, as released: the classifier has four convolutions, the decoder comes back to 224 x 224
 # from 28 x 28 (y in layer2) or 14 x 14 (`deeper_local_head`: y in layer3; the strides 1 and 2 of its 3x3 convolutions
 # are ours). The configs copy the dicts from here: to change one, change it in `model.backbone`.
+_base_ = './runtime.py'
 local_learning = dict(
     auxiliary=dict(type='mmman.MomentumAuxiliary', momentum=0.995),
     local_head=dict(
@@ -26,4 +27,3 @@ local_learning = dict(
         task_weight=0.75,
     ),
 )
-model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')  # on several processes

@@ -1,6 +1,7 @@
 # MAN++ on detection: the auxiliary network, and for each block but the last a RetinaNet head with towers of two
 # 256-channel convs, as released. The strides are those of the model's pyramid, of which a local head keeps its own.
 # The configs copy the two dicts from here: to change one of them, change it in `model.backbone`.
+_base_ = './runtime.py'
 local_learning = dict(
     auxiliary=dict(type='mmman.MomentumAuxiliary', momentum=0.995),
     local_head=dict(
@@ -31,4 +32,3 @@ local_learning = dict(
         ),
     ),
 )
-model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')  # on several processes

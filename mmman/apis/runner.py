@@ -1,0 +1,56 @@
+"""mmengine's runner for configs of local learning, which fills in what they all say."""
+
+import copy
+
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+
+from mmman.registry import RUNNERS
+from mmman.toolboxes import type_name
+
+
+@RUNNERS.register_module()
+class LocalRunner(Runner):
+    """mmengine's ``Runner``, with the settings that every config of local learning needs.
+
+    A config names it by ``runner_type = 'mmman.LocalRunner'``, which the train and test scripts of mmdet, mmseg and
+    mmpretrain honour. What it fills in: see :func:`complete_config`. The config that it writes into the work dir has it
+    all, and trains with mmengine's own ``Runner``, too.
+    """
+
+    @classmethod
+    def from_cfg(cls, cfg: Config | ConfigDict) -> 'LocalRunner':
+        """Build the runner from a config; see ``Runner.from_cfg``."""
+        return super().from_cfg(complete_config(cfg))
+
+
+def complete_config(cfg: Config | ConfigDict) -> Config | ConfigDict:
+    """Fill in what every config of local learning says.
+
+    - ``optim_wrapper.constructor`` becomes ``mmman.LocalOptimWrapperConstructor``; a constructor that the config names
+      goes to ``base_constructor``, and is asked for each block.
+    - ``custom_hooks`` get ``mmman.LocalLossHook``, beside those that are there.
+    - ``default_hooks.checkpoint`` of type ``CheckpointHook`` becomes ``mmman.ExactCheckpointHook``.
+    - ``local_learning``, from which configs copy dicts, goes.
+
+    Args:
+        cfg (Config | ConfigDict): The config; it stays as it is.
+
+    Returns:
+        Config | ConfigDict: A copy without ``runner_type``.
+    """
+    cfg = copy.deepcopy(cfg)
+    cfg.pop('runner_type', None)
+    cfg.pop('local_learning', None)
+    constructor = cfg.optim_wrapper.get('constructor')
+    if type_name(constructor) != 'LocalOptimWrapperConstructor':
+        if constructor is not None:
+            cfg.optim_wrapper.base_constructor = constructor
+        cfg.optim_wrapper.constructor = 'mmman.LocalOptimWrapperConstructor'
+    hooks = cfg.get('custom_hooks') or []
+    if not any(type_name(hook.get('type')) == 'LocalLossHook' for hook in hooks if isinstance(hook, dict)):
+        cfg.custom_hooks = [*hooks, dict(type='mmman.LocalLossHook')]
+    checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
+    if checkpoint is not None and type_name(checkpoint.get('type')) == 'CheckpointHook':
+        checkpoint.type = 'mmman.ExactCheckpointHook'
+    return cfg
