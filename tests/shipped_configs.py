@@ -5,6 +5,7 @@ import copy
 import functools
 import itertools
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -36,9 +37,15 @@ def data_of(name: str) -> str:
     return Path(name).stem.rpartition('_')[2]
 
 
+def path_of(name: str) -> Path:
+    """Where a config lies: given by its path below ``configs``, or by its name, which is there once."""
+    (path,) = [path for known, path in CONFIGS.items() if name in (known, path.name)]
+    return path
+
+
 @functools.cache
 def _load(name: str) -> Config:
-    return get_config(name) if '::' in name else Config.fromfile(CONFIGS[name])
+    return get_config(name) if '::' in name else Config.fromfile(path_of(name))
 
 
 def load(name: str) -> Config:
@@ -90,9 +97,9 @@ def blocks_asked(cfg: Config) -> int:
 
 def twin_of(name: str) -> str:
     """The twin that the header of a config names: a config beside it, or one of a toolbox."""
-    header = re.match(r'(?:#.*\n)+', CONFIGS[name].read_text())
+    header = re.match(r'(?:#.*\n)+', path_of(name).read_text())
     twin = re.search(r'Twin: (\S+\.py)', header.group()).group(1)
-    return twin if '::' in twin else Path(name).with_name(twin).as_posix()
+    return twin if '::' in twin else os.path.normpath(Path(name).parent / twin)
 
 
 def readme_options(readme: Path, heading: str) -> list[str]:

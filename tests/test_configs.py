@@ -24,6 +24,7 @@ from shipped_configs import (
     built,
     data_of,
     load,
+    path_of,
     plain,
     readme_options,
     spelled_out,
@@ -36,6 +37,7 @@ from mmman.apis import complete_config
 COCO = [name for name in CONFIGS if name.endswith('_coco.py')]
 CITYSCAPES = [name for name in CONFIGS if name.endswith('_cityscapes.py')]
 README = FOLDER / 'README.md'
+DETECTION, SEGMENTATION = (FOLDER / folder / 'README.md' for folder in ('detection', 'segmentation'))
 MMSEG = Path(mmseg.__file__).parent / '.mim' / 'configs'
 
 
@@ -73,7 +75,10 @@ def test_a_lean_config_trains_as_long_on_the_same_data_as_its_twin(name):
     assert ours['optim_wrapper'] == twin['optim_wrapper']
 
 
-@pytest.mark.parametrize('name', ['retinanet_r50_manpp_lean_coco.py', 'deeplabv3_r50_manpp_lean_cityscapes.py'])
+LEAN_R50 = ['retinanet_r50_manpp_lean_coco.py', 'segmentation/deeplabv3_r50_manpp_lean_cityscapes.py']
+
+
+@pytest.mark.parametrize('name', LEAN_R50)
 def test_the_twin_of_a_lean_config_predicts_the_same(name):
     """Lean configs hand out fewer of the backbone's outputs, under other numbers."""
     ours, twin = build(load(name)).eval(), build(load(twin_of(name))).eval()
@@ -128,7 +133,7 @@ def index() -> dict[str, list[dict]]:
     """What `model-index.yml` gathers: the entries of all metafiles."""
     files = yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
     parts = [yaml.safe_load((ROOT / file).read_text()) for file in files]
-    return {key: [entry for part in parts for entry in part[key]] for key in ('Collections', 'Models')}
+    return {key: [entry for part in parts for entry in part.get(key, [])] for key in ('Collections', 'Models')}
 
 
 def test_metafiles_list_every_config(index):
@@ -256,12 +261,12 @@ def test_images_without_boxes_are_trained_on(tmp_path):
     assert [len(dataset.get_data_info(i)['instances']) for i in range(len(dataset))] == [1, 0]
 
 
-@pytest.mark.parametrize('options', readme_options(README, '## Variants in one line'))
+@pytest.mark.parametrize('options', readme_options(DETECTION, '## Variants in one line'))
 def test_readme_variants_build(options):
     assert_builds_with('retinanet_r18_manpp_coco.py', options)
 
 
-@pytest.mark.parametrize('options', readme_options(README, '### Segmentation variants in one line'))
+@pytest.mark.parametrize('options', readme_options(SEGMENTATION, '## Variants in one line'))
 def test_readme_segmentation_variants_build(options):
     infopro = 'reconstruction' in options or 'local_head.task' in options
     assert_builds_with(f'deeplabv3_r50_{"infopro_" if infopro else ""}manpp_cityscapes.py', options)
@@ -269,7 +274,7 @@ def test_readme_segmentation_variants_build(options):
 
 def test_readme_recipe_for_your_own_config(tmp_path):
     text = re.search(r'```python\n(.*?)```', README.read_text(), re.DOTALL).group(1)
-    (tmp_path / 'my_config.py').write_text(f"_base_ = '{CONFIGS['retinanet_r18_e2e_coco.py']}'\n")
+    (tmp_path / 'my_config.py').write_text(f"_base_ = '{path_of('retinanet_r18_e2e_coco.py')}'\n")
     (tmp_path / 'local.py').write_text(text)
     model = build(Config.fromfile(tmp_path / 'local.py'))
     assert len(model.backbone.blocks) == 4

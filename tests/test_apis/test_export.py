@@ -102,7 +102,7 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
 
 def test_tool_prints_the_outputs_or_one_line(tmp_path, monkeypatch, capsys):
     tool = runpy.run_path(str(ROOT / 'tools/deployment/export_onnx.py'))
-    config, checkpoint = str(ROOT / 'configs/retinanet_r18_manpp_coco.py'), str(tmp_path / 'no.pth')
+    config, checkpoint = str(ROOT / 'configs/detection/retinanet_r18_manpp_coco.py'), str(tmp_path / 'no.pth')
     monkeypatch.setattr(sys, 'argv', ['export_onnx.py', config, checkpoint])
     with pytest.raises(SystemExit, match=f"^export_onnx.py: there is no checkpoint '{checkpoint}'$"):
         tool['main']()

@@ -1,0 +1,4 @@
+# RetinaNet-R34 on COCO, end to end, from scratch (paper, Table IV; recipe of the released code).
+# Twin: retinanet_r34_manpp_coco.py
+_base_ = '../retinanet_r50_e2e_coco.py'
+model = dict(backbone=dict(depth=34), neck=dict(in_channels=[64, 128, 256, 512]))
