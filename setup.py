@@ -78,7 +78,7 @@ setup(
     python_requires='>=3.10',
     # OpenMMLab comes under two sets of distribution names that share their import names: a hard requirement on the one
     # would install it over the other. So it is an extra, and `import mmman` checks what is really there.
-    install_requires=['numpy>=1.23', 'torch>=2.1'],
+    install_requires=['numpy>=1.23', 'torch>=2.3'],  # as mmman/compatibility.py has it
     extras_require={
         'fork': [
             'onedl-mmengine>=0.10.0,<1.0',

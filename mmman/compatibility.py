@@ -44,7 +44,7 @@ class Requirement(NamedTuple):
 
 
 REQUIREMENTS = (
-    Requirement('torch', '2.1'),
+    Requirement('torch', '2.3'),  # has torch.amp.GradScaler; nothing older than 2.14 was ever run
     Requirement('mmengine', '0.10.0', '1.0'),
     Requirement('mmcv', '2.0.0', '3.0'),
     Requirement('mmdet', '3.0.0', '4.0'),

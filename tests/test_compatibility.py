@@ -59,7 +59,7 @@ def test_a_missing_part_is_named(machine, name):
 @pytest.mark.parametrize(
     ('name', 'version', 'expected'),
     [
-        ('torch', '1.13.1', 'torch is 1.13.1, >=2.1 is needed'),
+        ('torch', '1.13.1', 'torch is 1.13.1, >=2.3 is needed'),
         ('mmengine', '0.9.1', 'mmengine is 0.9.1, >=0.10.0,<1.0 is needed'),
         ('mmcv', '1.7.2', 'mmcv is 1.7.2, >=2.0.0,<3.0 is needed'),
         ('mmdet', '2.28.2', 'mmdet is 2.28.2, >=3.0.0,<4.0 is needed'),
