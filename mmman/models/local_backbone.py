@@ -10,7 +10,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmman.partition import family_of, make_blocks, merge_frozen, prove
+from mmman.partition import family_of, make_blocks, merge_frozen
 from mmman.registry import MODELS
 
 from .checkpoint_loading import complete_local_state
@@ -62,8 +62,14 @@ class LocalBackbone(nn.Module):
             backbone = MODELS.build({**backbone, **given})
         if isinstance(backbone, LocalBackbone):
             raise TypeError(f'{type(backbone).__name__} already is a LocalBackbone: wrap the plain backbone, once')
-        prove(family_of(backbone), backbone)
+        if hasattr(backbone, 'local'):
+            raise TypeError(
+                f'{type(backbone).__module__}.{type(backbone).__name__} has an attribute `local` of its own, where '
+                'LocalBackbone puts all of its own: rename it, in a subclass of the backbone for one'
+            )
+        family = family_of(backbone)
         backbone.__class__ = _local_class(cls, type(backbone))
+        backbone.local = family  # until __init__ puts the blocks there: it is proven for the plain class
         return backbone
 
     def __init__(
@@ -77,7 +83,7 @@ class LocalBackbone(nn.Module):
     ) -> None:
         # No super().__init__(): self is the backbone that __new__ was given, and initialised.
         self.train(self.training)  # where some, as VGG, freeze their stages
-        family = family_of(self)
+        family = self.local
         asked = make_blocks(family.segments(self), **partition)
         blocks = merge_frozen(asked, lambda segment: any(p.requires_grad for p in family.parameters(self, segment)))
         if len(blocks) < len(asked):

@@ -1,78 +1,180 @@
 """Proof that a family takes a backbone apart rightly (contract 11)."""
 
 import copy
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves
 
-from .families import BackboneFamily
+from .families import FAMILIES, BackboneFamily
 
-IMAGES = 2  # BatchNorm in training mode takes no single value for a channel
+SEED = 0
+SIDE = 64  # pixels: small, so that the proof is cheap
+
+
+def family_of(backbone: nn.Module) -> BackboneFamily:
+    """Find the family that takes a backbone apart, and prove that it does so rightly.
+
+    Args:
+        backbone (nn.Module): A backbone of mmdet, mmseg or mmpretrain. It does not change.
+
+    Returns:
+        BackboneFamily: The first family that claims the backbone's class and is proven.
+
+    Raises:
+        TypeError: If no family claims it, or none that does is proven; see :func:`prove`.
+    """
+    refusals = []
+    for family in [family() for family in reversed(FAMILIES) if family.supports(backbone)]:
+        try:
+            prove(family, backbone)
+        except TypeError as refusal:
+            refusals.append(refusal)
+        else:
+            return family
+    if refusals:
+        raise refusals[0]
+    raise TypeError(
+        f'{type(backbone).__module__}.{type(backbone).__name__} cannot be cut into blocks; supported: '
+        + '; '.join(family.describe() for family in FAMILIES)
+        + '. A new family is one small file in mmman/partition/families'
+    )
 
 
 def prove(family: BackboneFamily, backbone: nn.Module) -> None:
     """Refuse a backbone that is not its family's segments one after the other.
 
-    On an example, in evaluation and, with the same random numbers, in training mode, running the segments has to give
-    what the backbone's own forward pass gives, to the last bit. Nothing of the backbone changes.
+    On random images, in evaluation and, with the same random numbers, in training mode, running the segments has to
+    give what the backbone's own forward pass gives and to leave the same buffers, to the last bit. Everything runs on
+    copies: neither the backbone nor a generator of random numbers changes.
 
     Args:
         family (BackboneFamily): The family that is to take it apart.
         backbone (nn.Module): The plain backbone.
 
     Raises:
-        TypeError: If the outputs differ, or cannot be had.
+        TypeError: If the outputs or the buffers differ, or cannot be had, or if what a segment gives is no tensor.
     """
-    # A copy: training mode moves running statistics. Torch has SyncBN for GPUs only, and it would wait for others.
-    backbone = revert_sync_batchnorm(copy.deepcopy(backbone))
-    example = family.example_input(backbone)
-    images = torch.rand(IMAGES, *example.shape[1:], generator=torch.Generator().manual_seed(0)).to(example)
-    for mode in (False, True):
-        backbone.train(mode)
+    with _refusing(backbone, 'it cannot be copied and run on images alone'):
+        run = partial(_run_in_both_modes, backbone, {id(p): _stand_in(p) for p in backbone.parameters()})
+        example = family.example_input(backbone)
         try:
-            with torch.no_grad():
-                expected = _seeded(lambda: backbone(images))
-                found = _seeded(lambda: _run(family, backbone, images))
-        except Exception as error:
-            reason = ' '.join(str(error).split())[:200]
-            raise TypeError(f'{_refusal(backbone)}: {type(error).__name__}: {reason}') from error
-        if not _same(expected, found):
-            where = 'training' if mode else 'evaluation'
-            raise TypeError(
-                f'{_refusal(backbone)}: in {where} mode its forward pass is not its segments one after the other'
-            )
+            images = example[..., :SIDE, :SIDE]
+            expected = run(images, lambda module, x: module(x))
+        except Exception:  # some take images of one size only
+            images = example
+            expected = run(images, lambda module, x: module(x))
+    if not all(any(isinstance(output, Tensor) for output in tree_leaves(outputs)) for outputs, _ in expected):
+        raise _refusal(backbone, 'its forward pass returns no tensor')
+    with _refusing(backbone, f'its forward pass is not the segments of {type(family).__name__} one after the other'):
+        found = run(images, partial(_run_segments, family))
+    for mode, a, b in zip(('evaluation', 'training'), expected, found, strict=True):
+        if not _same(a, b):
+            raise _refusal(backbone, f'in {mode} mode its forward pass is not its segments one after the other')
 
 
-def _refusal(backbone: nn.Module) -> str:
-    return (
-        f'{type(backbone).__module__}.{type(backbone).__name__} cannot be cut into blocks: train it end to end, or '
-        'write a family for it (mmman/partition/families)'
+def _refusal(backbone: nn.Module, reason: str) -> TypeError:
+    return TypeError(
+        f'{type(backbone).__module__}.{type(backbone).__name__} cannot be cut into blocks: {reason}. Train it end to '
+        'end, or write a family for it (one small file in mmman/partition/families)'
     )
 
 
-def _run(family: BackboneFamily, backbone: nn.Module, x: Tensor) -> Any:
+@contextmanager
+def _refusing(backbone: nn.Module, reason: str) -> Iterator[None]:
+    """Turn what goes wrong inside into one line: what a foreign backbone does can fail in any way."""
+    try:
+        yield
+    except Exception as error:
+        text = ' '.join(str(error).split())
+        text = text if len(text) < 200 else f'{text[:200]}...'
+        raise _refusal(backbone, f'{reason} ({type(error).__name__}: {text})') from error
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(SEED)
+
+
+@torch.no_grad()
+def _stand_in(param: nn.Parameter) -> nn.Parameter:
+    """What takes a parameter's place in the copies: the same values, in the same memory.
+
+    Values that are all alike get noise: a gate that starts at zero would hide what it lets through once it has learned.
+    """
+    value = param.detach()
+    if value.is_floating_point() and value.numel() and bool((value == value.flatten()[0]).all()):
+        fan_in = value[0].numel() if value.dim() > 1 else 1
+        value = value + torch.randn(value.shape, generator=_generator()).to(value) * 0.1 / fan_in**0.5
+    return nn.Parameter(value, requires_grad=False)
+
+
+def _run_in_both_modes(
+    backbone: nn.Module,
+    stand_ins: dict[int, nn.Parameter],
+    example: Tensor,
+    forward: Callable[[nn.Module, Tensor], Any],
+) -> list[tuple[Any, list[Tensor]]]:
+    """Run a copy on random images, in evaluation and in training mode.
+
+    Returns:
+        list[tuple]: For each mode, what the forward pass returns and the buffers afterwards.
+    """
+    # Torch has SyncBN for GPUs only, and it would wait for other processes.
+    module = revert_sync_batchnorm(copy.deepcopy(backbone, dict(stand_ins)))
+    results = []
+    for training in (False, True):
+        module.train(training)
+        # BatchNorm in training mode takes no single value for a channel.
+        shape = (2 if training else 1, *example.shape[1:])
+        images = torch.rand(shape, generator=_generator()).to(example)
+        with torch.no_grad(), _repeatable(images.device):
+            outputs = forward(module, images)
+        results.append((outputs, [buffer.clone() for buffer in module.buffers()]))
+    return results
+
+
+def _run_segments(family: BackboneFamily, backbone: nn.Module, x: Tensor) -> Any:
     features = {}
     for segment in family.segments(backbone):
         x = family.run(backbone, segment, x)
+        if not isinstance(x, Tensor):
+            raise TypeError(f'{segment.name} gives a {type(x).__name__}, not a tensor')
         if segment.closes is not None:
             features[segment.closes] = x
     return family.outputs(backbone, features, x)
 
 
-def _seeded(function: Callable[[], Any]) -> Any:
-    """Call a function with the same random numbers every time, and leave the generators as they were."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return function()
+@contextmanager
+def _repeatable(device: torch.device) -> Iterator[None]:
+    """Inside, random numbers and kernels are the same every time; afterwards all generators are as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with ExitStack() as stack:
+        # Not torch.manual_seed: it seeds every GPU, and one that is not in use yet as soon as it is.
+        stack.enter_context(torch.random.fork_rng([device] if device.type == 'cuda' else []))
+        torch.default_generator.manual_seed(SEED)
+        if device.type == 'cuda':
+            torch.cuda.default_generators[device.index].manual_seed(SEED)
+            cudnn = torch.backends.cudnn
+            stack.enter_context(cudnn.flags(cudnn.enabled, deterministic=True, allow_tf32=cudnn.allow_tf32))
+        random.seed(SEED)
+        np.random.seed(SEED)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
 
 def _same(expected: Any, found: Any) -> bool:
-    expected, found = tree_leaves(expected), tree_leaves(found)
-    return len(expected) == len(found) and all(
+    (expected, structure), (found, found_structure) = tree_flatten(expected), tree_flatten(found)
+    return structure == found_structure and all(
         torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b or a == b
         for a, b in zip(expected, found, strict=True)
     )

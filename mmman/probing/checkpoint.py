@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class LoadedModel:
         self.dataset_meta: dict[str, Any] = loaded.get('meta', {}).get('dataset_meta') or {}
         self.model.eval()
 
-    @property
+    @cached_property
     def family(self) -> BackboneFamily:
         """What knows the backbone's segments, wrapped or plain."""
         return family_of(self.model.backbone)

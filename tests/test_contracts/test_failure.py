@@ -47,7 +47,7 @@ def test_a_wrong_config_is_named(kwargs, text):
     assert '\n' not in str(error.value)
 
 
-@pytest.mark.parametrize('backbone', ['mmdet.HRNet', 'mmdet.DetectoRS_ResNet', 'mmdet.MobileNetV2'])
+@pytest.mark.parametrize('backbone', ['mmdet.HRNet', 'mmdet.MobileNetV2'])
 def test_an_unsupported_backbone_is_refused(backbone):
     arguments = {
         'mmdet.HRNet': dict(
@@ -58,7 +58,6 @@ def test_an_unsupported_backbone_is_refused(backbone):
                 stage4=dict(num_modules=1, num_branches=4, block='BASIC', num_blocks=(1,) * 4, num_channels=(4,) * 4),
             )
         ),
-        'mmdet.DetectoRS_ResNet': dict(depth=50, base_channels=8),
         'mmdet.MobileNetV2': {},
     }[backbone]
     with pytest.raises(TypeError, match=f'{backbone.split(".")[1]} cannot be cut into blocks; supported: ResNet'):

@@ -88,5 +88,9 @@ class BackboneFamily(ABC):
 
     def example_input(self, backbone: nn.Module) -> Tensor:
         """A small image batch of one (1, C, H, W) to infer shapes with, on the backbone's device."""
+        return self._blank_image(backbone, 128, 128)
+
+    @staticmethod
+    def _blank_image(backbone: nn.Module, height: int, width: int) -> Tensor:
         conv = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
-        return torch.zeros(1, conv.in_channels, 128, 128, device=conv.weight.device, dtype=conv.weight.dtype)
+        return torch.zeros(1, conv.in_channels, height, width, device=conv.weight.device, dtype=conv.weight.dtype)

@@ -17,6 +17,16 @@ class VGGFamily(BackboneFamily):
 
     CLASSES = frozenset({'mmpretrain.models.backbones.vgg.VGG'})
 
+    def example_input(self, backbone: nn.Module) -> Tensor:
+        """See :class:`BackboneFamily`."""
+        if backbone.num_classes <= 0:
+            return super().example_input(backbone)
+        # The classifier takes images of one size.
+        pools = sum(isinstance(layer, nn.MaxPool2d) for layer in backbone.features)
+        channels = [m.out_channels for m in backbone.features.modules() if isinstance(m, nn.Conv2d)][-1]
+        side = int((backbone.classifier[0].in_features // channels) ** 0.5) * 2**pools
+        return self._blank_image(backbone, side, side)
+
     @staticmethod
     def describe() -> str:
         """See :class:`BackboneFamily`."""

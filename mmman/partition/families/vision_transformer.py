@@ -24,6 +24,10 @@ class VisionTransformerFamily(BackboneFamily):
         # A feature map needs the number of patches along each side, which the tokens do not tell.
         return super().supports(backbone) and backbone.out_type != 'featmap'
 
+    def example_input(self, backbone: nn.Module) -> Tensor:
+        """See :class:`BackboneFamily`. Of the size that the backbone was made for: some embed the positions of that."""
+        return self._blank_image(backbone, *backbone.img_size)
+
     @staticmethod
     def describe() -> str:
         """See :class:`BackboneFamily`."""
