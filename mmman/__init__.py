@@ -11,7 +11,7 @@ from .version import __version__
 check_environment()
 
 from .apis import LocalRunner  # noqa: E402
-from .auxiliary import MomentumAuxiliary, TwoBiasesAuxiliary  # noqa: E402
+from .auxiliary import AuxiliaryNetwork, MomentumAuxiliary, TwoBiasesAuxiliary  # noqa: E402
 from .hooks import ChannelsLastHook, CompileBlocksHook, LocalLossHook, RecomputeHook  # noqa: E402
 from .local_heads import (  # noqa: E402
     AugLocalHead,
@@ -42,6 +42,7 @@ from .resume import ExactCheckpointHook  # noqa: E402
 
 __all__ = [
     'AugLocalHead',
+    'AuxiliaryNetwork',
     'CPUAmpOptimWrapper',
     'ChannelsLastHook',
     'ClassificationLocalHead',

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmman.auxiliary import AuxiliaryNetwork
 from mmman.local_heads import BlockOutput, Position
 from mmman.registry import MODELS
 
@@ -22,6 +24,9 @@ class LocalBranch(BaseModule):
         inputs (Tensor): Example image batch, (1, 3, H0, W0).
         position (Position): Where the block stands.
         with_cp (bool): Whether the auxiliary network's activations are recomputed, unless its config says so itself.
+
+    Raises:
+        TypeError: If the auxiliary network is no :class:`mmman.auxiliary.AuxiliaryNetwork`.
     """
 
     def __init__(
@@ -35,8 +40,9 @@ class LocalBranch(BaseModule):
         with_cp: bool = False,
     ) -> None:
         super().__init__()
-        given = {'sources': sources, **({'with_cp': True} if with_cp else {})}
-        self.auxiliary = MODELS.build(auxiliary, default_args=given) if auxiliary else None
+        self.auxiliary = _build_auxiliary(auxiliary, sources) if auxiliary else None
+        if with_cp and self.auxiliary is not None and 'with_cp' not in auxiliary:
+            self.auxiliary.with_cp = True
         self.eval()
         self.head = MODELS.build(head, default_args=dict(example=self.output(x, inputs), position=position))
 
@@ -62,7 +68,9 @@ class LocalBranch(BaseModule):
         return BlockOutput(x=x, y=self._y(x), inputs=inputs, mean=mean, std=std)
 
     def _y(self, x: Tensor) -> Tensor:
-        return x if self.auxiliary is None else self.auxiliary(x)
+        if self.auxiliary is None:
+            return x
+        return self.auxiliary.recomputed(x) if self.auxiliary.with_cp and torch.is_grad_enabled() else self.auxiliary(x)
 
     def start_from(self, sources: Sequence[nn.Module]) -> None:
         """Initialise: the auxiliary network from its sources, the local head by its own ``init_cfg``."""
@@ -80,3 +88,13 @@ class LocalBranch(BaseModule):
         """Let the auxiliary network follow its sources by one step."""
         if self.auxiliary is not None:
             self.auxiliary.update(sources)
+
+
+def _build_auxiliary(cfg: dict, sources: Sequence[nn.Module]) -> AuxiliaryNetwork:
+    auxiliary = MODELS.build(cfg, default_args=dict(sources=sources))
+    if not isinstance(auxiliary, AuxiliaryNetwork):
+        raise TypeError(
+            f'LocalBackbone: auxiliary={cfg.get("type")!r} builds a {type(auxiliary).__name__}, which is no '
+            'mmman.AuxiliaryNetwork: derive it from that class'
+        )
+    return auxiliary

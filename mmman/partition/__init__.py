@@ -2,7 +2,7 @@
 
 from .boundaries import Block, make_blocks, merge_frozen
 from .families import BackboneFamily
-from .proof import family_of
+from .proof import family_of, prove
 from .segments import Segment
 
-__all__ = ['BackboneFamily', 'Block', 'Segment', 'family_of', 'make_blocks', 'merge_frozen']
+__all__ = ['BackboneFamily', 'Block', 'Segment', 'family_of', 'make_blocks', 'merge_frozen', 'prove']

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mmman.auxiliary import MomentumAuxiliary
+from mmman.auxiliary import AuxiliaryNetwork
 from mmman.models import LocalStep, find_local_backbone
 from mmman.optim import LocalOptimWrapper
 
@@ -44,7 +44,7 @@ def gradients_of_each_loss(model: nn.Module, batch: dict) -> tuple[dict[int, set
     return reached, tuple(features)
 
 
-def auxiliaries(model: nn.Module) -> list[tuple[MomentumAuxiliary, list[nn.Module]]]:
+def auxiliaries(model: nn.Module) -> list[tuple[AuxiliaryNetwork, list[nn.Module]]]:
     """The auxiliary network of every block but the last, each with the segments of the next block."""
     local = find_local_backbone(model).local
     return [(local.branch(block).auxiliary, local.next_segments(block)) for block in local.blocks[:-1]]
@@ -55,7 +55,7 @@ def move_ema_away(model: nn.Module) -> None:
     torch.manual_seed(1)
     with torch.no_grad():
         for auxiliary, _ in auxiliaries(model):
-            for p in auxiliary.ema.parameters():
+            for p in auxiliary.averaged_parameters():
                 p.add_(0.1 * torch.randn_like(p))
 
 
