@@ -1,7 +1,7 @@
 """The momentum auxiliary network of MAN++: an EMA copy of the next block's first layer beside a learnable copy."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from mmengine.model import BaseModule, initialize
@@ -114,7 +114,7 @@ class MomentumAuxiliary(BaseModule):
     def _run(self, layer: nn.Module, x: Tensor) -> Tensor:
         return recompute(layer, x, modules=[layer]) if self.with_cp and torch.is_grad_enabled() else layer(x)
 
-    def _copies(self) -> dict[str, int]:
+    def copies(self) -> dict[str, int]:
         """Names of the copies, and the number of the segment that each is a copy of."""
         branches = [name for name in ('learnable_bias', 'ema') if getattr(self, name) is not None]
         return dict.fromkeys(branches, 0) | {f'further.{i}': i + 1 for i in range(len(self.further))}
@@ -122,7 +122,7 @@ class MomentumAuxiliary(BaseModule):
     @torch.no_grad()
     def start_from(self, sources: Sequence[nn.Module]) -> None:
         """Set the copies to where training starts: the sources' weights and buffers, or new random ones."""
-        for name, i in self._copies().items():
+        for name, i in self.copies().items():
             self.get_submodule(name).load_state_dict(sources[i].state_dict())
             if self.init == 'random':
                 initialize(self.get_submodule(name), RANDOM_INIT)
@@ -138,12 +138,14 @@ class MomentumAuxiliary(BaseModule):
         """
         if self.init == 'random':
             return {}
-        state = {
-            f'{name}.{key}': value for name, i in self._copies().items() for key, value in source_states[i].items()
-        }
+        state = {f'{name}.{key}': value for name, i in self.copies().items() for key, value in source_states[i].items()}
         if self.scale is not None:
             state['scale'] = torch.ones_like(self.scale)
         return state
+
+    def averaged_parameters(self) -> Iterator[nn.Parameter]:
+        """The parameters that follow the source, and that no optimizer may have."""
+        return self.ema.parameters() if self.follows_source else iter(())
 
     @property
     def follows_source(self) -> bool:

@@ -147,6 +147,10 @@ class LocalOptimWrapper(OptimWrapperDict):
             self.finish()
             if wrapper.should_update() and self._group is None:
                 _step(wrapper, after_step)
+        if not loss.requires_grad:  # a hook has frozen all that it would teach
+            self.finish()
+            wrapper._inner_count += 1
+            return
             elif wrapper.should_update():
                 averaging = start_averaging(_params_of(wrapper), index not in self._broken, self._group)
 
