@@ -52,6 +52,8 @@ class LocalOptimWrapper(OptimWrapperDict):
         for i, wrapper in enumerate(list(self.values())[:-1], start=1):
             if wrapper.clip_grad_kwargs:
                 # mmengine logs the norm it clips under this name; K blocks would overwrite each other's.
+        # Parameters of block K that the model's wrapper does not average.
+        self._unreduced: list[nn.Parameter] = []
                 wrapper.grad_name = f'local{i}.{wrapper.grad_name}'
 
     @property
@@ -89,6 +91,7 @@ class LocalOptimWrapper(OptimWrapperDict):
 
         def take_targets(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
             step.data_samples = kwargs['data_samples'] if 'data_samples' in kwargs else args[1]
+        self._unreduced = model.unreduced_parameters() if several else []
 
         handle = plain.register_forward_pre_hook(take_targets, with_kwargs=True)
         try:
@@ -185,6 +188,8 @@ class LocalOptimWrapper(OptimWrapperDict):
             self.finish()
             if averaging is not None:
                 averaging.finish()
+            elif self.should_update() and self._unreduced:
+                averaging = start_averaging(self._unreduced, True, self._group)
             if self.should_update():
                 self.main.step(**(step_kwargs or {}))
                 self.main.zero_grad(**(zero_kwargs or {}))
