@@ -17,6 +17,7 @@ from mmman.models import LocalStep, find_local_backbone, normalisation_of
 from .averaging import start_averaging
 from .data_parallel import LocalDistributedDataParallel
 from .optimizer_states import states_that_fit, with_segments
+from .parameter_groups import averaged_parameters
 
 
 class LocalOptimWrapper(OptimWrapperDict):
@@ -126,6 +127,8 @@ class LocalOptimWrapper(OptimWrapperDict):
         self._group, self._main_group = group, main_group
         self.local_log_vars = {}
         self._counts = [wrapper.inner_count for wrapper in self.values()]
+        for param in averaged_parameters(find_local_backbone(model).local):
+            param.requires_grad_(False)  # a hook may have unfrozen the backbone with all that is in it
         mean, std = normalisation_of(model)
         step = LocalStep(update=partial(self._update_block, model), mean=mean, std=std)
         with self._usable_after_failure():

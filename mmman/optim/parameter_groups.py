@@ -43,7 +43,7 @@ def groups_by_block(
     """
     local = backbone.local
     names = {param: name for name, param in model.named_parameters()}
-    added, copies, averaged = set(local.parameters()), _copies(local), _averaged(local)
+    added, copies, averaged = set(local.parameters()), _copies(local), averaged_parameters(local)
     # Whose options a parameter gets.
     patterns = {p: copies.get(p, p) for p in names if p not in averaged}
     given = _options(_end_to_end(model, backbone, set(patterns.values())), build, None)
@@ -71,7 +71,7 @@ def _copies(local: LocalLearning) -> dict[nn.Parameter, nn.Parameter]:
     return copies
 
 
-def _averaged(local: LocalLearning) -> set[nn.Parameter]:
+def averaged_parameters(local: LocalLearning) -> set[nn.Parameter]:
     """The parameters that follow others (EMA) and never learn."""
     auxiliaries = [local.branch(block).auxiliary for block in local.blocks[:-1]]
     return {param for a in auxiliaries if a is not None for param in a.averaged_parameters()}

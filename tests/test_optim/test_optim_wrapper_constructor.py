@@ -116,6 +116,18 @@ def test_what_is_unfrozen_later_trains_as_in_one_block(paramwise):
     assert all(names == moved[0] for names in moved)
 
 
+def test_ema_gets_no_gradient_from_a_hook_that_unfreezes_all():
+    model, expected = (build_model(tiny_retinanet(4)) for _ in range(2))
+    for each in (model, expected):
+        wrapper = optim_wrapper_for(each)
+        if each is model:
+            model.requires_grad_(True)
+        train(each, wrapper, [tiny_batch(seed) for seed in range(2)])
+    followers = [param for auxiliary, _ in auxiliaries(model) for param in auxiliary.averaged_parameters()]
+    assert followers and not any(param.requires_grad or param.grad is not None for param in followers)
+    assert_same_state(model, expected)
+
+
 @pytest.mark.parametrize('counts', [1, 2])
 @pytest.mark.parametrize('what', ['backbone', 'backbone.layer1', 'backbone.local', 'neck'])
 def test_what_is_frozen_later_stays_and_the_rest_trains_on(what, counts):
