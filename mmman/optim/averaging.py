@@ -6,6 +6,7 @@ from itertools import groupby
 
 import torch
 import torch.distributed as dist
+from mmengine.dist import get_comm_device
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
@@ -54,7 +55,8 @@ def start_averaging(params: Iterable[nn.Parameter], finite: bool, group: dist.Pr
     """Start to average ``.grad`` over all processes, without waiting for it. Until it is finished there is none.
 
     Args:
-        params (Iterable[nn.Parameter]): The parameters of one block, the same on every process.
+        params (Iterable[nn.Parameter]): The parameters of one block, the same on every process. Those that are frozen
+            now are left out; it may be all of them.
         finite (bool): Whether this process's loss was finite; it travels along.
         group (ProcessGroup, optional): The processes to average over; None for all.
 
@@ -64,7 +66,7 @@ def start_averaging(params: Iterable[nn.Parameter], finite: bool, group: dist.Pr
     params = [p for p in params if p.requires_grad]
     params.sort(key=lambda p: str(p.dtype))
     used = torch.tensor([p.grad is not None for p in params] + [not finite], dtype=torch.float32)
-    used = used.to(params[0].device)
+    used = used.to(params[0].device if params else get_comm_device(group))
     buckets = []
     for _, alike in groupby(params, key=lambda p: p.dtype):
         alike = list(alike)

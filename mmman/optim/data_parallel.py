@@ -19,6 +19,9 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
     are averaged apart, block by block, and each step waits until the next block has done its own backward, so that
     sending and computing overlap. Every gradient is sent once.
 
+    Torch's reducer knows the parameters that are trainable when the model is wrapped. What a hook unfreezes later in
+    block K and behind it is averaged apart, too.
+
     Buffers are handled as DistributedDataParallel handles them: with ``broadcast_buffers`` rank 0's are sent before
     every forward, else every process keeps its own. Checkpoints hold rank 0's.
 
@@ -37,5 +40,11 @@ class LocalDistributedDataParallel(MMDistributedDataParallel):
         if all(param.device.type == 'cpu' for param in module.parameters()):
             kwargs.pop('device_ids', None)  # mmengine's runner always names one
         super().__init__(module, broadcast_buffers=broadcast_buffers, **kwargs)
+        # As the reducer, which was built in the line above, chose its own.
+        self._not_in_reducer = [p for p in module.parameters() if p not in owners and not p.requires_grad]
         for param in owners:
             dist.broadcast(param.data, src=0, group=self.process_group)
+
+    def unreduced_parameters(self) -> list[nn.Parameter]:
+        """The trainable parameters of block K, and behind it, that were frozen when the model was wrapped."""
+        return [param for param in self._not_in_reducer if param.requires_grad]

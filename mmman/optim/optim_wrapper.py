@@ -16,6 +16,8 @@ from mmman.models import LocalStep, find_local_backbone, normalisation_of
 
 from .averaging import start_averaging
 from .data_parallel import LocalDistributedDataParallel
+from .optimizer_states import states_that_fit, with_segments
+from .parameter_groups import averaged_parameters
 
 
 class LocalOptimWrapper(OptimWrapperDict):
@@ -33,6 +35,7 @@ class LocalOptimWrapper(OptimWrapperDict):
 
     Attributes:
         local_log_vars (dict[str, Tensor]): The latest step's local losses, named ``local<block>.<loss>``.
+        segments (dict[str, str]): By block, what it consists of; empty if its constructor does not say so.
     """
 
     def __init__(self, **optim_wrappers: OptimWrapper) -> None:
@@ -41,6 +44,7 @@ class LocalOptimWrapper(OptimWrapperDict):
         if list(optim_wrappers) != expected or not expected:
             raise ValueError(f'LocalOptimWrapper takes wrappers named block1, block2, ..., got {list(optim_wrappers)}')
         self.local_log_vars: dict[str, Tensor] = {}
+        self.segments: dict[str, str] = {}
         self._counts: list[int] = []
         # Over several processes: what remains to be done for the block whose gradients are on their way.
         self._finish_pending: Callable[[], None] | None = None
@@ -49,6 +53,8 @@ class LocalOptimWrapper(OptimWrapperDict):
         self._broken: dict[int, FloatingPointError] = {}
         self._group: dist.ProcessGroup | None = None
         self._main_group: dist.ProcessGroup | None = None
+        # Parameters of block K that the model's wrapper does not average.
+        self._unreduced: list[nn.Parameter] = []
         for i, wrapper in enumerate(list(self.values())[:-1], start=1):
             if wrapper.clip_grad_kwargs:
                 # mmengine logs the norm it clips under this name; K blocks would overwrite each other's.
@@ -86,6 +92,7 @@ class LocalOptimWrapper(OptimWrapperDict):
             # armed.
             no_sync, model = model.no_sync(), plain
         group = model.process_group if several else None
+        self._unreduced = model.unreduced_parameters() if several else []
 
         def take_targets(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
             step.data_samples = kwargs['data_samples'] if 'data_samples' in kwargs else args[1]
@@ -120,6 +127,8 @@ class LocalOptimWrapper(OptimWrapperDict):
         self._group, self._main_group = group, main_group
         self.local_log_vars = {}
         self._counts = [wrapper.inner_count for wrapper in self.values()]
+        for param in averaged_parameters(find_local_backbone(model).local):
+            param.requires_grad_(False)  # a hook may have unfrozen the backbone with all that is in it
         mean, std = normalisation_of(model)
         step = LocalStep(update=partial(self._update_block, model), mean=mean, std=std)
         with self._usable_after_failure():
@@ -141,6 +150,10 @@ class LocalOptimWrapper(OptimWrapperDict):
                 raise error
             self._broken.setdefault(index, error)
         wrapper = self.optim_wrappers[f'block{index}']
+        if not loss.requires_grad:  # a hook has frozen all that it would teach
+            self.finish()
+            wrapper._inner_count += 1
+            return
         # The forward may run under autocast; backward and step must not.
         with torch.autocast(loss.device.type, enabled=False):
             wrapper.backward(wrapper.scale_loss(loss))
@@ -178,6 +191,8 @@ class LocalOptimWrapper(OptimWrapperDict):
             averaging = None
             if self.should_update() and self._main_group is not None:
                 averaging = start_averaging(_params_of(self.main), True, self._main_group)
+            elif self.should_update() and self._unreduced:
+                averaging = start_averaging(self._unreduced, True, self._group)
             self.finish()
             if averaging is not None:
                 averaging.finish()
@@ -225,19 +240,17 @@ class LocalOptimWrapper(OptimWrapperDict):
         """Number of iterations so far."""
         return self.main.inner_count
 
+    def state_dict(self) -> dict[str, dict]:
+        """The states of all blocks' optimizers, each with the segments that it belongs to."""
+        return with_segments(super().state_dict(), self.segments)
+
     def load_state_dict(self, state_dict: dict) -> None:
         """Load the states of all blocks' optimizers.
 
         Raises:
-            ValueError: If they are the states of another number of blocks.
+            ValueError: If they are the states of another number of blocks, of other blocks, or of other parameters.
         """
-        if set(state_dict) != set(self.keys()):
-            raise ValueError(
-                f'the optimizer state to resume from belongs to {sorted(state_dict)[:8]}, but this model has the '
-                f'blocks {list(self.keys())}: resume with the same partition and frozen stages, or use load_from to '
-                'start a new run from the weights'
-            )
-        super().load_state_dict(state_dict)
+        super().load_state_dict(states_that_fit(state_dict, self.optim_wrappers, self.segments))
 
 
 def _step(wrapper: OptimWrapper, after_step: Callable[[], None]) -> None:

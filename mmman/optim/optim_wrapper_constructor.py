@@ -1,40 +1,67 @@
-"""Builds one optimizer per block from a plain ``optim_wrapper`` config."""
+"""Builds one optimizer wrapper per block from an ordinary ``optim_wrapper`` config."""
 
+import copy
+import inspect
 import logging
 from typing import Any
 
 from mmengine.device import is_cuda_available, is_mlu_available, is_musa_available, is_npu_available
 from mmengine.logging import print_log
-from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper, OptimWrapperDict
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ALL_CONSTRUCTORS
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
+from torch.optim import Optimizer
 
-from mmman.models import LocalBackbone, check_heads, find_local_backbone
+from mmman.models import check_heads, find_local_backbone
 from mmman.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmman.toolboxes import type_name
 
+from .asked_keys import AskedKeys
 from .optim_wrapper import LocalOptimWrapper
+from .parameter_groups import groups_by_block
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
-class LocalOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+class LocalOptimWrapperConstructor:
     """Gives every block of a :class:`mmman.models.LocalBackbone` an optimizer wrapper of its own.
 
     Type and arguments of wrapper and optimizer are the config's, the same for all blocks, so that ``--amp``,
-    ``accumulative_counts``, ``clip_grad`` (per block) and schedulers work as they are. ``paramwise_cfg`` is applied to
-    the parameters' names in the whole model, as ever. The scales s take no weight decay.
+    ``accumulative_counts``, ``clip_grad`` (per block) and schedulers work as they are. With one block the wrapper is
+    what the base constructor builds.
+
+    With more, the base constructor says which options each parameter has, as if the model was trained end to end:
+    layer-wise decay and ``paramwise_cfg`` hold as ever. Local heads and the scales s start fresh: they get what the
+    model's own head gets, and s no weight decay. LB gets the options of the layer that it copies. Keys of
+    ``custom_keys`` that name local learning (``'backbone.local'``, ``'local.layer1_2'``, ``'auxiliary'``) hold for
+    what they name. Frozen parameters belong to their block's optimizer, too, and train once a hook has unfrozen them.
 
     It is a constructor, not a wrapper type, because the toolboxes' ``tools/train.py --amp`` changes
     ``optim_wrapper.type``. On a machine without an accelerator, where ``AmpOptimWrapper`` refuses to be built,
     ``CPUAmpOptimWrapper`` takes its place.
 
     Args:
-        optim_wrapper_cfg (dict): Config of the optimizer wrapper; see ``DefaultOptimWrapperConstructor``.
-        paramwise_cfg (dict, optional): Parameter-wise options; see ``DefaultOptimWrapperConstructor``.
+        optim_wrapper_cfg (dict): Config of the optimizer wrapper; see ``DefaultOptimWrapperConstructor``. Its entry
+            ``base_constructor`` (str | type) names the constructor that the config would have without local learning,
+            as ``'mmpretrain.LearningRateDecayOptimWrapperConstructor'``. Defaults to
+            ``'DefaultOptimWrapperConstructor'``.
+        paramwise_cfg (dict, optional): Parameter-wise options of the base constructor.
+
+    Raises:
+        ValueError: If ``base_constructor`` is this class, or (when called) does not read a key of ``paramwise_cfg``.
+        TypeError: If (when called) the base constructor builds more than one optimizer.
     """
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
-        super().__init__(optim_wrapper_cfg, paramwise_cfg)
-        if self.optim_wrapper_cfg.get('type') == 'AmpOptimWrapper' and not _has_accelerator():
+        self.optim_wrapper_cfg = {'type': 'OptimWrapper', **optim_wrapper_cfg}
+        self.base_constructor = self.optim_wrapper_cfg.pop('base_constructor', 'DefaultOptimWrapperConstructor')
+        self.paramwise_cfg = paramwise_cfg
+        if type_name(self.base_constructor) == type(self).__name__:
+            raise ValueError(
+                'optim_wrapper.base_constructor is the constructor that the config has without local learning, not '
+                f'{type(self).__name__} itself'
+            )
+        if type_name(self.optim_wrapper_cfg['type']) == 'AmpOptimWrapper' and not _has_accelerator():
             print_log(
                 'No accelerator: AmpOptimWrapper is replaced by mmman.CPUAmpOptimWrapper (autocast on CPU, to bfloat16 '
                 'unless dtype says float16)',
@@ -54,47 +81,78 @@ class LocalOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """
         model = getattr(model, 'module', model)
         backbone = find_local_backbone(model)
-        if len(backbone.local.blocks) == 1:
-            return LocalOptimWrapper(block1=super().__call__(model))
-        check_heads(model, backbone)
-        return LocalOptimWrapper(
-            **{
-                f'block{i}': self._build(groups)
-                for i, groups in enumerate(self._groups_by_block(model, backbone), start=1)
-            }
-        )
-
-    def _groups_by_block(self, model: nn.Module, backbone: LocalBackbone) -> list[list[dict[str, Any]]]:
-        """Parameter groups of the whole model, shared out among the blocks that own the parameters."""
-        groups: list[dict[str, Any]] = []
-        if self.paramwise_cfg:
-            self.add_params(groups, model)
+        blocks = backbone.local.blocks
+        if len(blocks) == 1:
+            wrappers = [self._build_base(model)]
         else:
-            groups.append(dict(params=[p for p in model.parameters() if p.requires_grad]))
+            check_heads(model, backbone)
+            custom_keys = (self.paramwise_cfg or {}).get('custom_keys', {})
+            wrappers = [
+                self._build(groups) for groups in groups_by_block(model, backbone, custom_keys, self._optimizer_of_base)
+            ]
+        wrapper = LocalOptimWrapper(**{block.name: inner for block, inner in zip(blocks, wrappers, strict=True)})
+        wrapper.segments = {block.name: str(block) for block in blocks}
+        return wrapper
 
-        owners = backbone.local.block_of_parameters()
-        scales = {
-            branch.auxiliary.scale
-            for branch in backbone.local.values()
-            if branch.auxiliary is not None and branch.auxiliary.scale is not None
-        }
-        shared: list[list[dict[str, Any]]] = [[] for _ in backbone.local.blocks]
-        for group in groups:
-            for i, block_groups in enumerate(shared, start=1):
-                own = [p for p in group['params'] if owners.get(p, len(shared)) == i]
-                plain, scale = [p for p in own if p not in scales], [p for p in own if p in scales]
-                if plain:
-                    block_groups.append({**group, 'params': plain})
-                if scale:
-                    block_groups.append({**group, 'params': scale, 'weight_decay': 0.0})
-        return shared
+    def _optimizer_of_base(self, model: nn.Module, custom_keys: dict[str, dict] | None) -> Optimizer:
+        if custom_keys is not None:
+            print_log(
+                f'paramwise_options of local learning where a key names it: {list(custom_keys.values())}, under the '
+                'names of the layers that are copied, or as parts of the head',
+                logger='current',
+            )
+        return self._build_base(model, custom_keys).optimizer
 
-    def _build(self, groups: list[dict[str, Any]]) -> Any:
-        optimizer = OPTIMIZERS.build({**self.optimizer_cfg, 'params': groups})
-        cfg = {'type': 'OptimWrapper', **self.optim_wrapper_cfg}
-        if cfg.get('clip_grad'):
-            # OptimWrapper pops from this dict; the next block needs it whole.
-            cfg['clip_grad'] = dict(cfg['clip_grad'])
+    def _build_base(self, model: nn.Module, custom_keys: dict[str, dict] | None = None) -> OptimWrapper:
+        """What the base constructor builds; given ``custom_keys``, with these in the place of the config's."""
+        paramwise_cfg = copy.deepcopy(self.paramwise_cfg)
+        if custom_keys is not None:
+            paramwise_cfg['custom_keys'] = custom_keys
+        if isinstance(paramwise_cfg, dict):
+            paramwise_cfg = AskedKeys(paramwise_cfg)
+        constructor = ALL_CONSTRUCTORS.build(
+            dict(
+                type=self.base_constructor,
+                optim_wrapper_cfg=copy.deepcopy(self.optim_wrapper_cfg),
+                paramwise_cfg=paramwise_cfg,
+            )
+        )
+        wrapper = constructor(model)
+        if isinstance(wrapper, OptimWrapperDict) or not isinstance(wrapper, OptimWrapper):
+            raise TypeError(
+                f'optim_wrapper.base_constructor={type(constructor).__name__} builds a {type(wrapper).__name__}, but '
+                'blocks need a constructor that builds one OptimWrapper with one optimizer, which is shared out among '
+                'them: name another'
+            )
+        if paramwise_cfg:
+            self._refuse_lost_keys(constructor, paramwise_cfg)
+        return wrapper
+
+    def _refuse_lost_keys(self, constructor: Any, paramwise_cfg: AskedKeys) -> None:
+        validated = AskedKeys(self.paramwise_cfg)
+        if isinstance(constructor, DefaultOptimWrapperConstructor):
+            # It validates some entries when it is built, for all that inherit from it; whether they read them or not.
+            DefaultOptimWrapperConstructor(copy.deepcopy(self.optim_wrapper_cfg), validated)
+        left = dict.keys(paramwise_cfg)
+        lost = [key for key in self.paramwise_cfg if key in left and paramwise_cfg.asked[key] <= validated.asked[key]]
+        if lost:
+            raise ValueError(
+                f'optim_wrapper.paramwise_cfg: {type(constructor).__name__} does not read '
+                f'{", ".join(map(repr, lost))}. Drop it, or let optim_wrapper.base_constructor name the constructor '
+                "that does, as 'mmpretrain.LearningRateDecayOptimWrapperConstructor'"
+            )
+
+    def _build(self, groups: list[dict[str, Any]]) -> OptimWrapper:
+        """An optimizer wrapper for these parameter groups."""
+        cfg = copy.deepcopy(self.optim_wrapper_cfg)
+        optimizer_cfg = cfg.pop('optimizer')
+        kind = optimizer_cfg['type']
+        if isinstance(kind, str):
+            with OPTIMIZERS.switch_scope_and_registry(None) as registry:
+                kind = registry.get(kind)
+        # Not all call it params; so DefaultOptimWrapperConstructor finds it.
+        argument = next(iter(inspect.signature(kind).parameters))
+        optimizer = OPTIMIZERS.build({**optimizer_cfg, argument: groups})
         return OPTIM_WRAPPERS.build(cfg, default_args=dict(optimizer=optimizer))
 
 

@@ -51,6 +51,36 @@ def train_a_part(task: str, frozen: bool = False, options: dict[str, Any] | None
     return states
 
 
+def train_unfreezing(model: nn.Module, wrap: Callable[[nn.Module], nn.Module], batches: list[dict]) -> list[State]:
+    """Train with every second parameter frozen, those of block K's neck and heads included; from step 2 on with all.
+
+    Args:
+        model (nn.Module): The model.
+        wrap (Callable): What it is wrapped by while they are frozen.
+        batches (list[dict]): The batches.
+
+    Returns:
+        list[dict]: The state dict after every step.
+    """
+    frozen = [param for name, param in model.named_parameters() if '.ema.' not in name][::2]
+    for param in frozen:
+        param.requires_grad_(False)
+    wrapped = wrap(model)
+    wrapper = optim_wrapper_for(wrapped)
+    states = []
+    for i, batch in enumerate(batches):
+        for param in frozen:
+            param.requires_grad_(i >= 2)
+        train(wrapped, wrapper, [batch])
+        states.append(copy.deepcopy(model.state_dict()))
+    return states
+
+
+def unfreeze(task: str) -> list[State]:
+    """:func:`train_unfreezing` on this process's part of every batch."""
+    return train_unfreezing(model_of(task), _wrapped, [part_of(batch, dist.get_rank()) for batch in batches_of(task)])
+
+
 def gradients_of_one_step(task: str, batch: dict, wrap: Callable[[nn.Module], nn.Module] = _wrapped) -> State:
     """The gradients that one step of SGD went by, from what it changed.
 

@@ -16,7 +16,9 @@ from scenarios.distributed_scenarios import (
     parameters_used_by_some,
     traffic,
     train_a_part,
+    train_unfreezing,
     uneven_batch,
+    unfreeze,
 )
 from scenarios.training import counted_optim_wrapper, train
 
@@ -36,6 +38,7 @@ def results(tmp_path_factory):
     scenarios = {name: partial(train_a_part, *arguments) for name, arguments in TRAINED.items()}
     scenarios |= {f'gradients, {task}': partial(gradients_of_parts, task) for task in TASKS}
     scenarios |= {f'bfloat16, {task}': partial(train_a_part, task, options=BFLOAT16) for task in TASKS}
+    scenarios |= {f'unfreezing, {task}': partial(unfreeze, task) for task in TASKS}
     scenarios |= {f'traffic, {counts}': partial(traffic, 'classifier', counts) for counts in (1, 2)}
     scenarios |= {
         'gradients, uneven': gradients_of_uneven_parts,
@@ -76,6 +79,22 @@ def test_two_processes_equal_one_on_the_joint_batch(name, results):
     last = 'layer3.0' if task == 'classifier' else 'layer4'
     for part in ('.ema.', '.learnable_bias.', '.head.', 'layer2.0', last):
         assert any(part in key for key in moved), part
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_what_is_unfrozen_later_is_averaged_as_on_one_process(task, results):
+    """Of the last block, the neck and the heads, too: torch's reducer knows what was trainable at the start only."""
+    first, second = results[f'unfreezing, {task}']
+    model = model_of(task)
+    states = train_unfreezing(model, lambda model: model, batches_of(task))
+    for expected, state, other in zip(states, first, second, strict=True):
+        assert_equal(state, other)
+        for key, value in expected.items():
+            torch.testing.assert_close(state[key], value, rtol=1e-4, atol=1e-6)
+    frozen = {name for name, _ in model.named_parameters() if torch.equal(states[0][name], states[1][name])}
+    moved = {name for name in frozen if not torch.equal(states[1][name], states[-1][name])}
+    for block in (1, 2, 3, 4):
+        assert {name for name, owner in block_of_names(model).items() if owner == block} & moved, block
 
 
 @pytest.mark.parametrize('case', [*TASKS, 'uneven'])

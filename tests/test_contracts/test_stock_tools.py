@@ -74,7 +74,8 @@ def test_four_blocks_train_with_all_options_at_once(tmp_path):
     # Every block follows the schedule: the warm-up's end, then a tenth.
     assert scalars(runner, 'lr') == pytest.approx([0.001, 0.004, 0.007, 0.01, 0.01, 0.001, 0.001])
     for name, wrapper in runner.optim_wrapper.items():
-        slow = 0.0001 if name == 'block2' else 0.001  # lr_mult of layer2, which is block 2's
+        # lr_mult of layer2, which is block 2's; block 1's auxiliary network copies its first unit
+        slow = 0.0001 if name in ('block1', 'block2') else 0.001
         assert min(group['lr'] for group in wrapper.optimizer.param_groups) == pytest.approx(slow)
         assert wrapper.inner_count == 7
     for i in (1, 2, 3):
