@@ -12,7 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from mmman.models import LocalStep, find_local_backbone, normalisation_of
+from mmman.models import LocalStep, find_local_backbone, normalisation_of, see_raw_images
 
 from .averaging import start_averaging
 from .data_parallel import LocalDistributedDataParallel
@@ -122,7 +122,7 @@ class LocalOptimWrapper(OptimWrapperDict):
         self._counts = [wrapper.inner_count for wrapper in self.values()]
         mean, std = normalisation_of(model)
         step = LocalStep(update=partial(self._update_block, model), mean=mean, std=std)
-        with self._usable_after_failure():
+        with self._usable_after_failure(), see_raw_images(model, step):
             yield step
 
     def _update_block(

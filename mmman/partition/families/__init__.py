@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from .base import BackboneFamily
+from .base import BackboneFamily, image_channels
 from .resnet import PoolFreeResNetFamily, ResNetFamily
 from .vgg import VGGFamily
 from .vision_transformer import VisionTransformerFamily
@@ -40,4 +40,5 @@ __all__ = [
     'VGGFamily',
     'VisionTransformerFamily',
     'family_of',
+    'image_channels',
 ]
