@@ -22,7 +22,7 @@ class BlockOutput:
         mean (Tensor | float): What was subtracted from the images, (C, 1, 1) or (N, C, 1, 1).
         std (Tensor | float): What they were divided by, of the same shape.
         raw (Tensor | Sequence[Tensor], optional): The batch as the dataloader gave it, whose type tells the images'
-            range. None: not known.
+            range. None: not seen.
         image_range (tuple[float, float], optional): The values of black and white before normalisation. None: found out
             by :func:`mmman.local_heads.image_range.find_range`.
     """

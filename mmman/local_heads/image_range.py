@@ -28,7 +28,7 @@ def unit_images(
         inputs (Tensor): What the model was given, (N, C, H, W).
         mean (Tensor | float): What was subtracted from the images, (C, 1, 1) or (N, C, 1, 1).
         std (Tensor | float): What they were divided by then, of the same shape.
-        raw (Tensor | Sequence[Tensor], optional): The batch as the dataloader gave it, see :func:`find_range`.
+        raw (Tensor | Sequence[Tensor], optional): The images before normalisation, see :func:`find_range`.
         image_range (tuple[float, float], optional): The values of black and white before normalisation. None: what
             :func:`find_range` says.
 
@@ -39,21 +39,20 @@ def unit_images(
         ValueError: If the range is not given and cannot be known.
     """
     images = inputs * std + mean
-    black, white = image_range or find_range(images, mean, std, raw)
+    black, white = image_range or find_range(mean, std, raw)
     return ((images - black) / (white - black)).clamp(0, 1)
 
 
-def find_range(images: Tensor, mean: Tensor | float, std: Tensor | float, raw: Images | None) -> tuple[float, float]:
+def find_range(mean: Tensor | float, std: Tensor | float, raw: Images | None) -> tuple[float, float]:
     """The values of black and white, from the first of these that tells: type, normalisation, values.
 
     Only where the type does not tell, that is for all but uint8, numbers are read from the tensors.
 
     Args:
-        images (Tensor): The images before normalisation, (N, C, H, W).
-        mean (Tensor | float): What was subtracted from them.
+        mean (Tensor | float): What was subtracted from the images.
         std (Tensor | float): What they were divided by.
         raw (Tensor | Sequence[Tensor], optional): The batch as the dataloader gave it, before the data preprocessor.
-            None: not known.
+            None: not seen; where nothing was subtracted either, they are taken for uint8.
 
     Returns:
         tuple[float, float]: (0, 255), (0, 65535) or (0, 1).
@@ -61,7 +60,7 @@ def find_range(images: Tensor, mean: Tensor | float, std: Tensor | float, raw: I
     Raises:
         ValueError: If none of them tells.
     """
-    raw = [] if raw is None else [raw] if isinstance(raw, Tensor) else list(raw)
+    raw = [raw] if isinstance(raw, Tensor) else list(raw or [])
     types = {tensor.dtype for tensor in raw}
     if types == {torch.uint8}:
         return UINT8
@@ -73,7 +72,7 @@ def find_range(images: Tensor, mean: Tensor | float, std: Tensor | float, raw: I
             raise _unknown(f'they are uint16, but no value is above {highest:g}')
         return UINT16
     if scale is None:
-        return _range_of_values(*_bounds(raw or [images]))
+        return _range_of_values(*_bounds(raw)) if raw else UINT8
     if scale <= SLIGHTLY:
         return UNIT
     if not DARK <= scale <= BRIGHT:

@@ -18,8 +18,8 @@ class LocalStep:
         data_samples (list): The batch's targets; set when the model is called.
         mean (Tensor | float): What was subtracted from the images, (C, 1, 1) or (N, C, 1, 1).
         std (Tensor | float): What they were divided by, of the same shape.
-        raw (Tensor | Sequence[Tensor], optional): The images as the dataloader gave them; None where nobody has seen
-            them, or the data preprocessor is of a kind that may do more than it says.
+        raw (Tensor | Sequence[Tensor], optional): The images as the dataloader gave them, or, where the data
+            preprocessor may do more than it says, as it gave them on. None: not seen.
         done (bool): Whether the backbone has already run in this step.
         received (tuple, optional): Output of block K-1 and the features so far (by their index in the backbone's
             ``out_indices``), where blocks 1..K-1 run elsewhere.

@@ -22,28 +22,40 @@ def see_raw_images(model: nn.Module, step: LocalStep) -> Iterator[None]:
         model (nn.Module): The plain model.
         step (LocalStep): The step.
     """
-    # A preprocessor of somebody else's may scale the images as well: what they were before tells nothing then.
-    known = type(model.data_preprocessor).forward.__module__.partition('.')[0] in TOOLBOXES
+    preprocessor, normalisation = model.data_preprocessor, (step.mean, step.std)
+    # One of somebody else's may scale the images as well: what they were before tells nothing then.
+    known = type(preprocessor).forward.__module__.partition('.')[0] in TOOLBOXES
 
-    def look(preprocessor: nn.Module, args: tuple[Any, ...]) -> None:
+    def before(preprocessor: nn.Module, args: tuple[Any, ...]) -> None:
         batch = args[0] if args else None
-        if not isinstance(batch, dict):
-            return
-        images, samples = batch.get('inputs'), batch.get('data_samples')
-        if known and (isinstance(images, Tensor) or is_seq_of(images, Tensor)):
-            step.raw = images
-        configs = [getattr(sample, 'img_norm_cfg', None) for sample in samples or ()]
+        step.raw = _images(batch) if known else None
+        configs = [getattr(sample, 'img_norm_cfg', None) for sample in _entry(batch, 'data_samples') or ()]
         if configs and all(configs):
             device = next(model.parameters()).device
             mean, std = (_values(configs, key, swaps_channels(preprocessor)).to(device) for key in ('mean', 'std'))
-            # inputs = ((image - mean) / std - step.mean) / step.std
-            step.mean, step.std = step.mean * std + mean, step.std * std
+            own_mean, own_std = normalisation
+            # inputs = ((image - mean) / std - own_mean) / own_std
+            step.mean, step.std = own_mean * std + mean, own_std * std
 
-    handle = model.data_preprocessor.register_forward_pre_hook(look)
+    def after(preprocessor: nn.Module, args: tuple[Any, ...], batch: Any) -> None:
+        if not known:
+            step.raw = _images(batch)
+
+    handles = [preprocessor.register_forward_pre_hook(before), preprocessor.register_forward_hook(after)]
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
+
+
+def _entry(batch: Any, key: str) -> Any:
+    return batch.get(key) if isinstance(batch, dict) else None
+
+
+def _images(batch: Any) -> Tensor | list[Tensor] | None:
+    images = _entry(batch, 'inputs')
+    return images if isinstance(images, Tensor) or is_seq_of(images, Tensor) else None
 
 
 def _values(configs: list[dict[str, Any]], key: str, swapped: bool) -> Tensor:
