@@ -16,6 +16,8 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from mmman.models.raw_images import swaps_channels
+from mmman.partition import image_channels
 from mmman.toolboxes import register_toolbox
 
 from .publish import load_checkpoint, plain_state_dict
@@ -45,7 +47,7 @@ class RawOutputs(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Give the raw outputs for images of shape (N, 3, H, W), normalised as the data preprocessor does it."""
+        """Give the raw outputs for images of shape (N, C, H, W), normalised as the data preprocessor does it."""
         return tuple(output for _, output in self.named_outputs(images))
 
     def named_outputs(self, images: Tensor) -> list[tuple[str, Tensor]]:
@@ -96,7 +98,7 @@ def plain_model(config: str | Path | Config, checkpoint: str | Path) -> nn.Modul
 def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, int]) -> Export:
     """Write a model's raw outputs as ONNX, for any batch size, and compare onnxruntime's with torch's.
 
-    Input is ``images``: float32, (N, 3, H, W), already normalised; mean, standard deviation and whether red and blue
+    Input is ``images``: float32, (N, C, H, W), already normalised; mean, standard deviation and whether red and blue
     are swapped stand in the file's metadata. Output names are those of :meth:`RawOutputs.named_outputs`. Decoding of
     boxes, NMS, and resizing of the segmentation map to the image are not in the file.
 
@@ -124,7 +126,8 @@ def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, int]) -> E
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     raw = RawOutputs(model).eval()
-    images = torch.randn(2, 3, *shape, generator=torch.Generator().manual_seed(0))
+    shape = (_image_channels(model), *shape)
+    images = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         names = {name: (1, *output.shape[1:]) for name, output in raw.named_outputs(images[:1])}
         program = torch.onnx.export(
@@ -141,12 +144,18 @@ def export_onnx(model: nn.Module, path: str | Path, shape: tuple[int, int]) -> E
     return Export(path, names, _compare(raw, path, shape))
 
 
+def _image_channels(model: nn.Module) -> int:
+    mean = getattr(model.data_preprocessor, 'mean', None)
+    if mean is not None and mean.numel() > 1:  # one number serves any number of channels
+        return mean.numel()
+    return image_channels(model.backbone)
+
+
 def _metadata(model: nn.Module) -> dict[str, str]:
     """What the data preprocessor does with an image before the model sees it, as text."""
     preprocessor = model.data_preprocessor
-    # mmpretrain's has a name of its own for it.
-    swaps = getattr(preprocessor, 'to_rgb', False) or getattr(preprocessor, '_channel_conversion', False)
-    metadata = {'producer': 'mmman.apis.export', 'swaps_red_and_blue': str(bool(swaps)).lower()}
+    swaps = swaps_channels(preprocessor)
+    metadata = {'producer': 'mmman.apis.export', 'swaps_red_and_blue': str(swaps).lower()}
     for name in ('mean', 'std'):
         value = getattr(preprocessor, name, None)
         if value is not None:
@@ -154,12 +163,12 @@ def _metadata(model: nn.Module) -> dict[str, str]:
     return metadata
 
 
-def _compare(raw: RawOutputs, path: Path, shape: tuple[int, int]) -> float:
+def _compare(raw: RawOutputs, path: Path, shape: tuple[int, int, int]) -> float:
     """Run the file on random images, in batches of several sizes; the largest difference, relative to each output."""
     session = importlib.import_module('onnxruntime').InferenceSession(path, providers=['CPUExecutionProvider'])
     worst = 0.0
     for batch in CHECKED_BATCHES:
-        images = torch.randn(batch, 3, *shape, generator=torch.Generator().manual_seed(batch))
+        images = torch.randn(batch, *shape, generator=torch.Generator().manual_seed(batch))
         with torch.no_grad():
             expected = raw.named_outputs(images)
         outputs = session.run([name for name, _ in expected], {'images': images.numpy()})

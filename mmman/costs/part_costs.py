@@ -192,7 +192,13 @@ class _Network:
             head[-1 if last else 0] if isinstance(head, (list, tuple)) else head,
             self.examples[i],
             self.example,
-            Position(1, 2 if last else 3, i, tuple(x.shape for x in self.examples[i + 1 :])),
+            Position(
+                1,
+                2 if last else 3,
+                i,
+                tuple(x.shape for x in self.examples[i + 1 :]),
+                self.family.extra_tokens(self.backbone),
+            ),
             recomputed,
         )
         return revert_sync_batchnorm(local).train()

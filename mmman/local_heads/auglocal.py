@@ -9,6 +9,8 @@ from torchvision.models.resnet import BasicBlock, conv1x1
 from mmman.registry import MODELS
 
 from .base import BlockOutput, LocalHead, Position, require_map
+from .batch_norm import take_one_value
+from .classification import build_classifier
 
 
 @MODELS.register_module()
@@ -27,7 +29,7 @@ class AugLocalHead(LocalHead):
         init_cfg (dict, optional): Initialisation config.
 
     Raises:
-        ValueError: If ``depth`` is not positive, or y are tokens.
+        ValueError: If ``depth`` is not positive, y are tokens, or the classifier cannot learn from a vector.
     """
 
     def __init__(
@@ -54,7 +56,8 @@ class AugLocalHead(LocalHead):
         # One unit alone: the classifier is given normalised features.
         norm = [nn.BatchNorm1d(channels)] if units == 1 else []
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), *norm)
-        self.head = MODELS.build({**head, 'in_channels': channels})
+        take_one_value(self)
+        self.head = build_classifier(self, head, example, channels)
 
     def loss(self, output: BlockOutput, data_samples: list[Any]) -> dict[str, Tensor]:
         """Compute the classifier's loss; see :meth:`LocalHead.loss`.

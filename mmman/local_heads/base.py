@@ -8,6 +8,8 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from .image_range import Images, unit_images
+
 
 @dataclass
 class BlockOutput:
@@ -16,9 +18,13 @@ class BlockOutput:
     Args:
         x (Tensor): Output of the block with its graph: a feature map (N, C, H, W), or tokens (N, L, C).
         y (Tensor): Output of the block's auxiliary network, with its graph; (N, C', H', W') or (N, L, C).
-        inputs (Tensor): The image batch the model was given, normalised, (N, 3, H0, W0).
-        mean (Tensor | float): What the model's data preprocessor subtracted from the images, (3, 1, 1).
-        std (Tensor | float): What it divided them by, (3, 1, 1).
+        inputs (Tensor): The image batch the model was given, normalised, (N, C, H0, W0).
+        mean (Tensor | float): What was subtracted from the images, (C, 1, 1) or (N, C, 1, 1).
+        std (Tensor | float): What they were divided by, of the same shape.
+        raw (Tensor | Sequence[Tensor], optional): The batch as the dataloader gave it, whose type tells the images'
+            range. None: not seen.
+        image_range (tuple[float, float], optional): The values of black and white before normalisation. None: found out
+            by :func:`mmman.local_heads.image_range.find_range`.
     """
 
     x: Tensor
@@ -26,6 +32,8 @@ class BlockOutput:
     inputs: Tensor
     mean: Tensor | float = 0.0
     std: Tensor | float = 1.0
+    raw: Images | None = None
+    image_range: tuple[float, float] | None = None
 
     def stride(self, feature: Tensor) -> int:
         """Stride of a feature map with respect to the images, in pixels (rounded: maps may be padded)."""
@@ -33,8 +41,12 @@ class BlockOutput:
 
     @property
     def images(self) -> Tensor:
-        """The images as they were before normalisation, in [0, 1], (N, 3, H0, W0)."""
-        return ((self.inputs * self.std + self.mean) / 255).clamp(0, 1)
+        """The images as they were before normalisation, in [0, 1], (N, C, H0, W0).
+
+        Raises:
+            ValueError: If it cannot be known which of their values are black and white.
+        """
+        return unit_images(self.inputs, self.mean, self.std, self.raw, self.image_range)
 
 
 @dataclass(frozen=True)
@@ -46,12 +58,15 @@ class Position:
         num_blocks (int): K.
         layer (int): Number of the block's last segment in the backbone, from 0.
         later (tuple[torch.Size, ...]): Output shapes of all segments behind it, for the example.
+        extra_tokens (int): Of tokens, how many stand before those of the patches; the first of them is the class token.
+            Defaults to 1.
     """
 
     index: int
     num_blocks: int
     layer: int = 0
     later: tuple[torch.Size, ...] = ()
+    extra_tokens: int = 1
 
     @property
     def is_last(self) -> bool:

@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
 from mmman.registry import MODELS
 
 from .base import BlockOutput, LocalHead, Position, require_map
+from .batch_norm import take_one_value
+from .toolbox_head import Losses, Trial, build_head
+
+TAKERS = 'LinearClsHead, StackedLinearClsHead, VisionTransformerClsHead, ArcFaceClsHead or MultiLabelLinearClsHead'
 
 
 @MODELS.register_module()
@@ -16,8 +21,9 @@ class ClassificationLocalHead(LocalHead):
     """A head of mmpretrain (``LinearClsHead``, ...) as the local head of one block.
 
     y is pooled, convolved, averaged over its positions and passed through hidden layers, each step where asked for. Of
-    tokens (N, L, C) it takes the class token after a layer norm. With no step in between, this is plain greedy
-    learning: the average of y, and a linear classifier.
+    tokens (N, L, C) it takes the class token after a layer norm; where there is none, the layer norm of the tokens'
+    average, as mmpretrain's ``out_type='avg_featmap'`` does. With no step in between, this is plain greedy learning:
+    the average of y, and a linear classifier.
 
     Args:
         head (dict): Config of the head, which takes a vector for each image; ``in_channels`` is filled in.
@@ -31,7 +37,7 @@ class ClassificationLocalHead(LocalHead):
         init_cfg (dict, optional): Initialisation config.
 
     Raises:
-        ValueError: If there are convolutions for tokens.
+        ValueError: If there are convolutions for tokens, or the head cannot learn from a vector.
     """
 
     def __init__(
@@ -50,7 +56,8 @@ class ClassificationLocalHead(LocalHead):
             if convs or pool:
                 require_map(self, example)
             channels = example.y.shape[2]
-            self.to_vector = nn.Sequential(nn.LayerNorm(channels), ClassToken())
+            norm = nn.LayerNorm(channels)
+            self.to_vector = nn.Sequential(norm, ClassToken()) if position.extra_tokens else nn.Sequential(Mean(), norm)
         else:
             channels = example.y.shape[1]
             layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(pool)] if pool else []
@@ -68,7 +75,8 @@ class ClassificationLocalHead(LocalHead):
                 self.hidden.append(nn.BatchNorm1d(width))
             self.hidden.append(nn.ReLU(inplace=True))
             channels = width
-        self.head = MODELS.build({**head, 'in_channels': channels})
+        take_one_value(self)
+        self.head = build_classifier(self, head, example, channels)
 
     def loss(self, output: BlockOutput, data_samples: list[Any]) -> dict[str, Tensor]:
         """Compute the head's losses; see :meth:`LocalHead.loss`.
@@ -102,6 +110,50 @@ class ClassificationLocalHead(LocalHead):
 
     def _feats(self, output: BlockOutput) -> tuple[Tensor]:
         return (self.hidden(self.to_vector(output.y)),)
+
+
+def build_classifier(owner: LocalHead, head: dict, example: BlockOutput, in_channels: int) -> nn.Module:
+    """Build a head of mmpretrain that takes a vector for each image.
+
+    Args:
+        owner (LocalHead): The local head that it is for.
+        head (dict): Its config; ``in_channels`` is filled in.
+        example (BlockOutput): See :class:`LocalHead`.
+        in_channels (int): Length of the vectors.
+
+    Returns:
+        nn.Module: The head.
+
+    Raises:
+        ValueError: If it cannot learn from vectors, see :func:`build_head`.
+    """
+    vector = example.y.flatten()[:1].expand(1, in_channels)
+    trial = Trial(vector, _loss, _samples, 'one vector for each image', TAKERS)
+    return build_head(type(owner).__name__, head, dict(in_channels=in_channels), trial)
+
+
+def _loss(head: nn.Module, vectors: Tensor, data_samples: list[Any]) -> Losses:
+    return head.loss((vectors,), data_samples)
+
+
+def _samples(head: nn.Module, device: torch.device) -> list[Any]:
+    """A data sample of class 0, in each task where there are several."""
+    from mmpretrain.structures import DataSample, MultiTaskDataSample
+
+    if not hasattr(head, 'task_heads'):
+        return [DataSample().set_gt_label(torch.zeros(1, dtype=torch.long, device=device))]
+    sample = MultiTaskDataSample()
+    for name, task_head in head.task_heads.items():
+        sample.set_field(*_samples(task_head, device), name)
+    return [sample]
+
+
+class Mean(nn.Module):
+    """The average of the tokens."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(N, L, C) to (N, C)."""
+        return tokens.mean(dim=1)
 
 
 class ClassToken(nn.Module):

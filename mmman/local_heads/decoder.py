@@ -7,12 +7,15 @@ from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from .batch_norm import take_one_value
+
 UPSAMPLING = ('first', 'stepwise')
 BATCH_NORM = dict(type='BN')
+RGB = 3
 
 
 class ImageDecoder(BaseModule):
-    """3x3 convolutions on ever finer maps, the last one with the image's three channels.
+    """3x3 convolutions on ever finer maps, the last one with the image's channels.
 
     Args:
         in_channels (int): Channels of the feature map.
@@ -21,6 +24,7 @@ class ImageDecoder(BaseModule):
         upsampling (str): ``'first'``, to the image's size before all 3x3 convolutions (small images);
             ``'stepwise'``, by a factor of 2 before each, so that the last one works at the image's size.
         norm_cfg (dict): Config of the norm layers. Defaults to ``dict(type='BN')``.
+        out_channels (int): Channels of the image; ``InfoProLocalHead`` fills them in. Defaults to 3.
 
     Raises:
         ValueError: If ``upsampling`` is neither.
@@ -33,6 +37,7 @@ class ImageDecoder(BaseModule):
         project: int | None = None,
         upsampling: str = 'stepwise',
         norm_cfg: dict = BATCH_NORM,
+        out_channels: int = RGB,
     ) -> None:
         super().__init__()
         if upsampling not in UPSAMPLING:
@@ -43,7 +48,8 @@ class ImageDecoder(BaseModule):
         self.convs = nn.ModuleList(
             ConvModule(a, b, 3, padding=1, norm_cfg=norm_cfg) for a, b in zip(widths, widths[1:], strict=False)
         )
-        self.convs.append(nn.Conv2d(widths[-1], 3, 3, padding=1))
+        self.convs.append(nn.Conv2d(widths[-1], out_channels, 3, padding=1))
+        take_one_value(self)
 
     def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
         """Decode.
@@ -53,7 +59,7 @@ class ImageDecoder(BaseModule):
             size (Sequence[int]): Height and width of the image.
 
         Returns:
-            Tensor: Logits of the image's channels, (N, 3, height, width).
+            Tensor: Logits of the image's channels, (N, out_channels, height, width).
         """
         x = self.project(x)
         for steps_left, conv in zip(reversed(range(len(self.convs))), self.convs, strict=True):

@@ -8,8 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmman.registry import MODELS
+from mmman.toolboxes import type_name
 
 from .base import BlockOutput, LocalHead, Position, require_map, weighted
+from .classification import build_classifier
+from .labels import label_vectors
 
 
 @MODELS.register_module()
@@ -17,9 +20,9 @@ class PredSimLocalHead(LocalHead):
     """``loss = (1 - beta) * prediction + beta * similarity``.
 
     Prediction: a linear classifier on y, average-pooled to about ``pooled_size`` numbers. Similarity: the squared
-    difference between the batch's similarity matrix after a 3x3 convolution of y and that of the one-hot labels. The
-    matrix holds the cosines between centred vectors; of a map, the vector is each channel's standard deviation over the
-    positions.
+    difference between the batch's similarity matrix after a 3x3 convolution of y and that of the labels' vectors:
+    one-hot, the scores of mixed images (Mixup, CutMix), or with a 1 for each of several labels. The matrix holds the
+    cosines between centred vectors; of a map, the vector is each channel's standard deviation over the positions.
 
     Args:
         head (dict): Config of the classifier, a head of mmpretrain with ``num_classes``; ``in_channels`` is filled in.
@@ -31,7 +34,8 @@ class PredSimLocalHead(LocalHead):
         init_cfg (dict, optional): Initialisation config.
 
     Raises:
-        ValueError: If y are tokens, or ``beta`` is out of its range.
+        ValueError: If y are tokens, ``beta`` is out of its range, or the classifier names no ``num_classes`` or cannot
+            learn from a vector.
     """
 
     def __init__(
@@ -50,10 +54,15 @@ class PredSimLocalHead(LocalHead):
         channels = example.y.shape[1]
         side = max(1, math.isqrt(pooled_size // channels))
         self.beta = beta
-        self.num_classes = head['num_classes']
         self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(side), nn.Flatten())
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.head = MODELS.build({**head, 'in_channels': channels * side**2})
+        self.head = build_classifier(self, head, example, channels * side**2)
+        if not head.get('num_classes'):
+            raise ValueError(
+                f'PredSimLocalHead compares labels of num_classes classes, but the config of {type_name(head["type"])} '
+                'names none: set head=dict(..., num_classes=...)'
+            )
+        self.num_classes = head['num_classes']
 
     def loss(self, output: BlockOutput, data_samples: list[Any]) -> dict[str, Tensor]:
         """Compute both losses, weighted; see :meth:`LocalHead.loss`.
@@ -67,11 +76,10 @@ class PredSimLocalHead(LocalHead):
         """
         predicted = self.head.loss(self._feats(output), data_samples)
         losses = weighted(predicted, 1 - self.beta, alone='loss_prediction')
-        labels = torch.cat([sample.gt_label for sample in data_samples])
         variance = self.conv(output.y).float().flatten(2).var(dim=2, unbiased=False)
         # A channel that is the same everywhere has variance 0, where the root has no gradient.
         similarity = _similarity((variance + 1e-8).sqrt())
-        target = _similarity(F.one_hot(labels, self.num_classes).float())
+        target = _similarity(label_vectors(data_samples, self.num_classes))
         losses['loss_similarity'] = self.beta * F.mse_loss(similarity, target)
         return losses
 

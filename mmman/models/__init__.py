@@ -6,6 +6,7 @@ from .local_backbone import LocalBackbone, find_local_backbone
 from .local_branch import LocalBranch
 from .local_learning import LocalLearning
 from .local_step import LocalStep, normalisation_of
+from .raw_images import see_raw_images
 
 __all__ = [
     'LocalBackbone',
@@ -16,4 +17,5 @@ __all__ = [
     'find_local_backbone',
     'local_prefixes',
     'normalisation_of',
+    'see_raw_images',
 ]

@@ -21,7 +21,7 @@ class LocalBranch(BaseModule):
         sources (Sequence[nn.Module]): The segments of the next block, in order.
         head (dict): Config of the local head.
         x (Tensor): Example of the block's output, (1, C, H, W) or (1, L, C).
-        inputs (Tensor): Example image batch, (1, 3, H0, W0).
+        inputs (Tensor): Example image batch, (1, C0, H0, W0).
         position (Position): Where the block stands.
         with_cp (bool): Whether the auxiliary network's activations are recomputed, unless its config says so itself.
 
@@ -51,21 +51,28 @@ class LocalBranch(BaseModule):
 
         Args:
             x (Tensor): The block's output with its graph, (N, C, H, W) or (N, L, C).
-            inputs (Tensor): The image batch, (N, 3, H0, W0).
+            inputs (Tensor): The image batch, (N, C0, H0, W0).
             step (LocalStep): The step, with the batch's targets.
 
         Returns:
             dict[str, Tensor]: The local head's losses; and, to be logged, the auxiliary network's scale s.
         """
-        output = self.output(x, inputs, step.mean, step.std)
+        output = self.output(x, inputs, step.mean, step.std, step.raw)
         losses = self.head.loss(output, step.data_samples)
         if self.auxiliary is not None and self.auxiliary.scale is not None:
             losses['scale'] = self.auxiliary.scale.detach()
         return losses
 
-    def output(self, x: Tensor, inputs: Tensor, mean: Tensor | float = 0.0, std: Tensor | float = 1.0) -> BlockOutput:
+    def output(
+        self,
+        x: Tensor,
+        inputs: Tensor,
+        mean: Tensor | float = 0.0,
+        std: Tensor | float = 1.0,
+        raw: Tensor | Sequence[Tensor] | None = None,
+    ) -> BlockOutput:
         """What the local head is given; see :class:`mmman.local_heads.BlockOutput` for the arguments."""
-        return BlockOutput(x=x, y=self._y(x), inputs=inputs, mean=mean, std=std)
+        return BlockOutput(x=x, y=self._y(x), inputs=inputs, mean=mean, std=std, raw=raw)
 
     def _y(self, x: Tensor) -> Tensor:
         if self.auxiliary is None:

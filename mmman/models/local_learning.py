@@ -70,7 +70,7 @@ class LocalLearning(nn.ModuleDict):
             for i, (block, head) in enumerate(zip(self.blocks, heads, strict=False)):
                 layer = sum(map(len, outputs[: i + 1])) - 1
                 later = tuple(x.shape for outputs_of_block in outputs[i + 1 :] for x in outputs_of_block)
-                position = Position(block.index, len(self.blocks), layer, later)
+                position = Position(block.index, len(self.blocks), layer, later, family.extra_tokens(backbone))
                 self[block.place] = LocalBranch(
                     auxiliary,
                     self.next_segments(block),

@@ -1,6 +1,6 @@
 """One training step as the backbone sees it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,10 @@ class LocalStep:
             block's optimizer step, before the next block's own; calls the function after the step (not so amid gradient
             accumulation).
         data_samples (list): The batch's targets; set when the model is called.
-        mean (Tensor | float): What the model's data preprocessor subtracts from the images, (3, 1, 1).
-        std (Tensor | float): What it divides them by, (3, 1, 1).
+        mean (Tensor | float): What was subtracted from the images, (C, 1, 1) or (N, C, 1, 1).
+        std (Tensor | float): What they were divided by, of the same shape.
+        raw (Tensor | Sequence[Tensor], optional): The images as the dataloader gave them, or, where the data
+            preprocessor may do more than it says, as it gave them on. None: not seen.
         done (bool): Whether the backbone has already run in this step.
         received (tuple, optional): Output of block K-1 and the features so far (by their index in the backbone's
             ``out_indices``), where blocks 1..K-1 run elsewhere.
@@ -27,12 +29,13 @@ class LocalStep:
     data_samples: list[Any] | None = None
     mean: Tensor | float = 0.0
     std: Tensor | float = 1.0
+    raw: Tensor | Sequence[Tensor] | None = None
     done: bool = False
     received: tuple[Tensor, dict[int, Tensor]] | None = None
 
 
 def normalisation_of(model: nn.Module) -> tuple[Tensor | float, Tensor | float]:
-    """What a model's data preprocessor subtracts from images and divides them by: (3, 1, 1) each, or 0 and 1."""
+    """What a model's data preprocessor subtracts from images and divides them by: (C, 1, 1) each, or 0 and 1."""
     preprocessor = model.data_preprocessor
     if getattr(preprocessor, '_enable_normalize', False):
         return preprocessor.mean, preprocessor.std

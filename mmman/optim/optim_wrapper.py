@@ -12,7 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from mmman.models import LocalStep, find_local_backbone, normalisation_of
+from mmman.models import LocalStep, find_local_backbone, normalisation_of, see_raw_images
 
 from .averaging import start_averaging
 from .data_parallel import LocalDistributedDataParallel
@@ -131,7 +131,7 @@ class LocalOptimWrapper(OptimWrapperDict):
             param.requires_grad_(False)  # a hook may have unfrozen the backbone with all that is in it
         mean, std = normalisation_of(model)
         step = LocalStep(update=partial(self._update_block, model), mean=mean, std=std)
-        with self._usable_after_failure():
+        with self._usable_after_failure(), see_raw_images(model, step):
             yield step
 
     def _update_block(

@@ -152,6 +152,7 @@ class PipelineParallel(nn.Module):
             x, features = inputs, {}
         else:
             x, features, inputs, step.data_samples = self.previous[0].receive()
+            step.raw = inputs  # what they were before they were normalised only the first stage has seen
         for block in self.blocks:
             if block is not self.backbone_blocks[-1]:
                 x = self._train_block(local, block, x, inputs, features, step)

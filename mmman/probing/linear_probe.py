@@ -90,6 +90,7 @@ class _Images:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.num_classes = loaded.model.head.num_classes
+        self.has_class_token = loaded.family.extra_tokens(loaded.model.backbone) > 0
 
     def samples(self, x: Tensor, data_samples: list[Any]) -> tuple[Tensor, Tensor]:
         """Features and labels of a training batch."""
@@ -101,9 +102,10 @@ class _Images:
             sample.set_pred_score(score).set_pred_label(score.argmax(dim=0, keepdim=True))
         return data_samples
 
-    @staticmethod
-    def _pool(x: Tensor) -> Tensor:
-        return x[:, 0] if x.ndim == 3 else x.mean(dim=(2, 3))
+    def _pool(self, x: Tensor) -> Tensor:
+        if x.ndim == 3:
+            return x[:, 0] if self.has_class_token else x.mean(dim=1)
+        return x.mean(dim=(2, 3))
 
 
 class _Pixels:

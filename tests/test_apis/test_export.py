@@ -65,6 +65,17 @@ def test_onnxruntime_equals_torch(task, tmp_path):
     assert metadata['swaps_red_and_blue'] == 'true'
 
 
+@pytest.mark.parametrize('mean', [[127.0], [127.0] * 4, None])
+def test_the_exports_images_have_the_models_channels(mean):
+    cfg = tiny_classifier('resnet', None)
+    cfg.backbone.in_channels = 4
+    for key in ('mean', 'std'):
+        cfg.data_preprocessor.pop(key)
+        if mean is not None:
+            cfg.data_preprocessor[key] = mean
+    assert export._image_channels(REGISTRY.build(cfg)) == 4
+
+
 def test_a_difference_is_an_error(tmp_path, monkeypatch):
     """The file has the trained weights; the model that it is compared with has others."""
     wrapped, checkpoint = trained('classifier', tmp_path)

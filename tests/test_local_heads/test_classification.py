@@ -1,9 +1,12 @@
 import pytest
 import torch
 from mmpretrain.structures import DataSample
+from scenarios.training import build_model, optim_wrapper_for
 from torch import nn
 
 from mmman.local_heads import BlockOutput, ClassificationLocalHead, DGLLocalHead, InfoProClassifier, Position
+from mmman.models import find_local_backbone
+from mmman.testing import tiny_classifier, tiny_cls_batch
 
 HEAD = dict(type='mmpretrain.LinearClsHead', num_classes=3)
 MAPS = BlockOutput(x=torch.rand(4, 8, 16, 16), y=torch.rand(4, 12, 16, 16), inputs=torch.rand(4, 3, 32, 32))
@@ -27,6 +30,27 @@ def test_of_tokens_it_takes_the_first_after_a_norm():
     head = ClassificationLocalHead(HEAD, TOKENS, FIRST)
     normed = nn.functional.layer_norm(TOKENS.y[:, 0], (8,))
     torch.testing.assert_close(head.loss(TOKENS, SAMPLES), {'loss': cross_entropy(head.head.fc(normed))})
+
+
+def test_of_tokens_without_a_class_token_it_takes_the_average():
+    """As mmpretrain's ``out_type='avg_featmap'``: the norm comes last."""
+    head = ClassificationLocalHead(HEAD, TOKENS, Position(1, 4, extra_tokens=0))
+    normed = nn.functional.layer_norm(TOKENS.y.mean(dim=1), (8,))
+    torch.testing.assert_close(head.loss(TOKENS, SAMPLES), {'loss': cross_entropy(head.head.fc(normed))})
+
+
+@pytest.mark.parametrize('with_cls_token', [True, False])
+def test_a_vision_transformer_says_whether_it_has_a_class_token(with_cls_token):
+    cfg = tiny_classifier('vit', 4)
+    cfg.backbone.backbone.update(with_cls_token=with_cls_token, out_type='avg_featmap')
+    model = build_model(cfg)
+    head = find_local_backbone(model).local['block1'].head
+    tokens = torch.randn(2, 16 + with_cls_token, 32)
+    changed = tokens.clone()
+    changed[:, 5] = torch.randn(32)  # a patch
+    assert head.to_vector(tokens).equal(head.to_vector(changed)) == with_cls_token
+    losses = model.train_step(tiny_cls_batch(), optim_wrapper_for(model))
+    assert losses['loss'].isfinite()
 
 
 @pytest.mark.parametrize('options', [dict(convs=[(8, 3, 1)]), dict(pool=8)])

@@ -1,4 +1,5 @@
 import copy
+import functools
 
 import pytest
 import torch
@@ -117,6 +118,31 @@ def test_weights_go_linearly_from_the_first_local_head_to_the_last(num_blocks):
 def test_one_number_is_the_weight_of_all():
     heads = [local_head(5, 0.75, Position(i, 4)) for i in (1, 2, 3)]
     assert {(h.reconstruction_weight, h.task_weight) for h in heads} == {(5, 0.75)}
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+def test_as_many_channels_are_decoded_as_the_images_have(channels):
+    images = torch.rand(2, channels, 16, 16)
+    output = BlockOutput(x=torch.rand(2, 4, 8, 8), y=torch.rand(2, 4, 8, 8), inputs=images, raw=images)
+    head = InfoProLocalHead(
+        dict(type=Task, losses=dict(loss=1.0)), dict(channels=[4]), 1.0, 1.0, example=output, position=Position(1, 2)
+    )
+    expected = F.binary_cross_entropy(head.decoder(output.y, (16, 16)).sigmoid(), images)
+    torch.testing.assert_close(head.loss(output, [])['loss_reconstruction'], expected)
+
+
+def test_the_images_range_may_be_told():
+    images = 4095 * torch.rand(2, 3, 16, 16)
+    output = BlockOutput(x=torch.rand(2, 4, 8, 8), y=torch.rand(2, 4, 8, 8), inputs=images)
+    build = functools.partial(
+        InfoProLocalHead, dict(type=Task, losses=dict(loss=1.0)), dict(channels=[4]), 1.0, 1.0, output, Position(1, 2)
+    )
+    head = build(image_range=(0, 4095))
+    expected = F.binary_cross_entropy(head.decoder(output.y, (16, 16)).sigmoid(), images / 4095)
+    torch.testing.assert_close(head.loss(output, [])['loss_reconstruction'], expected)
+    for wrong in ((1, 0), (0, 1, 2), (5, 5)):
+        with pytest.raises(ValueError, match='image_range takes two values, those of black and of white, got'):
+            build(image_range=wrong)
 
 
 def test_a_block_without_any_weight_is_refused():

@@ -1,8 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from mmpretrain.structures import DataSample
 
 from mmman.local_heads import BlockOutput, Position, PredSimLocalHead
+from mmman.local_heads.labels import label_vectors
 
 HEAD = dict(type='mmpretrain.LinearClsHead', num_classes=3)
 LABELS = [0, 1, 2, 0, 1]
@@ -70,6 +72,55 @@ def test_the_classifier_sees_at_most_the_asked_numbers(channels, size, side):
 def test_a_share_out_of_range_is_refused(beta):
     with pytest.raises(ValueError, match=r'beta must lie in \[0, 1\]'):
         PredSimLocalHead(HEAD, block_output(), Position(1, 4), beta=beta)
+
+
+def one_hot(*rows):
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+@pytest.mark.parametrize(
+    ('samples', 'vectors'),
+    [
+        ([DataSample().set_gt_label(label) for label in (0, 2)], one_hot([1, 0, 0], [0, 0, 1])),
+        (
+            [
+                DataSample().set_gt_label(0).set_gt_score(torch.tensor(score))
+                for score in ([0.7, 0.3, 0], [0.4, 0, 0.6])
+            ],
+            one_hot([0.7, 0.3, 0], [0.4, 0, 0.6]),
+        ),
+        ([DataSample().set_gt_label(label) for label in ([0, 2], [1])], one_hot([1, 0, 1], [0, 1, 0])),
+        (
+            [DataSample().set_gt_label(torch.tensor(label).long()) for label in ([0, 1], [])],
+            one_hot([1, 1, 0], [0, 0, 0]),
+        ),
+    ],
+    ids=['hard', 'soft', 'several', 'none'],
+)
+def test_labels_may_be_soft_or_several(samples, vectors):
+    assert label_vectors(samples, 3).equal(vectors)
+
+
+@pytest.mark.parametrize('kind', ['soft', 'several'])
+def test_the_similarity_is_that_of_the_labels_vectors(kind):
+    output = block_output()
+    head = PredSimLocalHead(dict(HEAD, type='mmpretrain.MultiLabelLinearClsHead'), output, Position(1, 4), beta=1.0)
+    vectors = torch.tensor([[0.5, 0.5, 0], [1, 0, 0], [0.2, 0.3, 0.5], [0, 0, 1], [1, 0, 0]])
+    if kind == 'soft':
+        samples = [DataSample().set_gt_label(0).set_gt_score(vector) for vector in vectors]
+    else:
+        vectors = vectors.ceil()
+        samples = [DataSample().set_gt_label(vector.nonzero().flatten()) for vector in vectors]
+    deviations = (head.conv(output.y).flatten(2).var(dim=2, unbiased=False) + 1e-8).sqrt()
+    target = F.normalize(vectors - vectors.mean(dim=1, keepdim=True), dim=1)
+    expected = ((naive_similarity(deviations) - target @ target.T) ** 2).mean()
+    torch.testing.assert_close(head.loss(output, samples)['loss_similarity'], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_classifier_without_classes_is_refused():
+    tasks = dict(type='mmpretrain.MultiTaskHead', task_heads=dict(a=HEAD))
+    with pytest.raises(ValueError, match='but the config of MultiTaskHead names none: set head=dict'):
+        PredSimLocalHead(tasks, block_output(), Position(1, 4))
 
 
 def test_tokens_are_refused():

@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
-from mmman.partition import family_of
+from mmman.partition import family_of, image_channels
 
 R18 = dict(depth=18, base_channels=8)
 VGG = dict(depth=13, num_stages=3, dilations=(1, 1, 1), out_indices=(2,))
@@ -162,3 +162,34 @@ def test_a_frozen_first_stage_is_merged_into_the_next_block(name, stages):
         )
     )
     assert len(local.blocks) == stages - 1
+
+
+@pytest.mark.parametrize('with_cls_token', [True, False])
+def test_a_vision_transformer_knows_its_class_token(with_cls_token):
+    vit = dict(type='mmpretrain.VisionTransformer', arch='deit-t', img_size=32, out_type='avg_featmap')
+    backbone = MODELS.build(dict(vit, with_cls_token=with_cls_token))
+    assert family_of(backbone).extra_tokens(backbone) == with_cls_token
+
+
+@pytest.mark.parametrize('channels', [1, 3, 4])
+@pytest.mark.parametrize(
+    'backbone',
+    [
+        dict(type='mmdet.ResNet', depth=18),
+        dict(type='mmseg.ResNetV1c', depth=18),
+        dict(type='mmpretrain.VisionTransformer', arch='deit-t', img_size=32),
+    ],
+    ids=lambda backbone: backbone['type'],
+)
+def test_the_example_has_the_channels_of_the_images(backbone, channels):
+    built = MODELS.build(dict(backbone, in_channels=channels))
+    assert image_channels(built) == family_of(built).example_input(built).shape[1] == channels
+
+
+def test_pixels_that_become_channels_are_counted_once():
+    assert image_channels(MODELS.build(dict(type='mmdet.CSPDarknet', deepen_factor=0.33, widen_factor=0.125))) == 3
+
+
+def test_a_network_without_convolutions_is_refused():
+    with pytest.raises(ValueError, match='Linear has no convolution that would tell'):
+        image_channels(torch.nn.Linear(3, 4))

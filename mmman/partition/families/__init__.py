@@ -1,6 +1,6 @@
 """Backbone families: each file teaches the partition one kind of backbone."""
 
-from .base import BackboneFamily
+from .base import BackboneFamily, image_channels
 from .resnet import PoolFreeResNetFamily, ResNetFamily
 from .vgg import VGGFamily
 from .vision_transformer import VisionTransformerFamily
@@ -16,4 +16,5 @@ __all__ = [
     'ResNetFamily',
     'VGGFamily',
     'VisionTransformerFamily',
+    'image_channels',
 ]

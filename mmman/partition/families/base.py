@@ -86,11 +86,32 @@ class BackboneFamily(ABC):
             parent, _, attribute = name.rpartition('.')
             yield getattr(backbone.get_submodule(parent), attribute)
 
+    def extra_tokens(self, backbone: nn.Module) -> int:
+        """How many tokens stand before those of the patches, the class token first; 0 without one, and of maps."""
+        return 0
+
     def example_input(self, backbone: nn.Module) -> Tensor:
         """A small image batch of one (1, C, H, W) to infer shapes with, on the backbone's device."""
         return self._blank_image(backbone, 128, 128)
 
     @staticmethod
     def _blank_image(backbone: nn.Module, height: int, width: int) -> Tensor:
-        conv = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d))
-        return torch.zeros(1, conv.in_channels, height, width, device=conv.weight.device, dtype=conv.weight.dtype)
+        weight = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d)).weight
+        return torch.zeros(1, image_channels(backbone), height, width, device=weight.device, dtype=weight.dtype)
+
+
+def image_channels(network: nn.Module) -> int:
+    """How many channels the images have that a network begins with.
+
+    Args:
+        network (nn.Module): A backbone, or a model with its backbone first.
+
+    Raises:
+        ValueError: If it has no convolution.
+    """
+    for module in network.modules():
+        if type(module).__name__ == 'Focus':  # of YOLOX: it lays four neighbouring pixels on one another
+            return image_channels(module.conv) // 4
+        if isinstance(module, nn.Conv2d):
+            return module.in_channels
+    raise ValueError(f'{type(network).__name__} has no convolution that would tell how many channels its images have')

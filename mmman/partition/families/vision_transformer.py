@@ -12,8 +12,8 @@ from .base import STEM, BackboneFamily
 class VisionTransformerFamily(BackboneFamily):
     """Segments: ``'stem'`` (patch embedding, class token, position embedding), then every layer as ``'layers.<i>'``.
 
-    What passes from segment to segment are the tokens (N, L, C), the class token first. The final norm belongs to the
-    last layer.
+    What passes from segment to segment are the tokens (N, L, C), the class token first where there is one. The final
+    norm belongs to the last layer.
     """
 
     CLASSES = frozenset({'mmpretrain.models.backbones.vision_transformer.VisionTransformer'})
@@ -49,6 +49,10 @@ class VisionTransformerFamily(BackboneFamily):
             return self._run_stem(backbone, x)
         x = self.module(backbone, segment)(x)
         return backbone.ln1(x) if self._is_last(backbone, segment.name) and backbone.final_norm else x
+
+    def extra_tokens(self, backbone: nn.Module) -> int:
+        """See :class:`BackboneFamily`."""
+        return backbone.num_extra_tokens if backbone.cls_token is not None else 0
 
     def outputs(self, backbone: nn.Module, features: Mapping[int, Tensor], x: Tensor) -> tuple[Tensor, ...]:
         """See :class:`BackboneFamily`."""
