@@ -3,7 +3,6 @@
 import copy
 import inspect
 from collections.abc import Sequence
-from typing import Any
 
 from torch import nn
 
@@ -75,17 +74,19 @@ def _require_loss_of_features(pyramid: HeadLevels) -> None:
         ValueError: If so, or if there is no ``loss``.
     """
     loss = getattr(pyramid.kind, 'loss', None)
-    if pyramid.kind is not None and loss is None:
+    if pyramid.kind is None:
+        return  # not registered, which the registry says better
+    if loss is None:
         raise ValueError(f'DetectionLocalHead: {pyramid.name} is no dense head of mmdet, it has no loss(). {ADVICE}')
-    parameters: list[Any] = list(inspect.signature(loss).parameters.values())[1:] if loss else []
-    needed = [
-        p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    ]
-    if loss and len(needed) != 2:
+    signature = inspect.signature(loss)
+    try:
+        signature.bind('self', 'features', 'data samples')
+    except TypeError as error:
+        wanted = ', '.join(name for name, p in list(signature.parameters.items())[1:] if p.default is p.empty)
         raise ValueError(
-            f'DetectionLocalHead: the loss of {pyramid.name} wants {", ".join(needed) or "any arguments"}, but a block '
-            f'has features and data samples only. {ADVICE}'
-        )
+            f'DetectionLocalHead: the loss of {pyramid.name} wants ({wanted}), but a block has features and data '
+            f'samples only. {ADVICE}'
+        ) from error
 
 
 def _require_own_part(pyramid: HeadLevels, train_cfg: dict | None) -> None:

@@ -13,6 +13,7 @@ from mmman.registry import MODELS
 
 from .base import BlockOutput, LocalHead, Position, require_map
 from .dense_head import build_dense_head
+from .detection_model import require_classes, share_gpu_assign_thr
 from .detection_trial import try_out
 from .levels import HeadLevels
 
@@ -46,7 +47,7 @@ class DetectionLocalHead(LocalHead):
             ``'background'``; or ``'ignore'``, regions without a loss. Defaults to ``'match'``.
         train_cfg (dict, optional): ``train_cfg`` of the dense head (assigner, sampler). Defaults to None.
         num_classes (int, optional): Number of classes, in the place of that in the head's config: for a config that is
-            shared by data sets. Defaults to None.
+            shared by data sets. Defaults to None. What the model's own heads have is compared with it before training.
         example (BlockOutput): See :class:`LocalHead`.
         position (Position): See :class:`LocalHead`.
         init_cfg (dict, optional): Initialisation config.
@@ -137,6 +138,18 @@ class DetectionLocalHead(LocalHead):
             self.head._raw_positive_infos.clear()
         return losses
 
+    def adapt_to(self, model: nn.Module) -> None:
+        """Compare classes with the model's own heads, and take over their ``gpu_assign_thr``; see :class:`LocalHead`.
+
+        Args:
+            model (nn.Module): The detector.
+
+        Raises:
+            ValueError: If the model has more classes than the head.
+        """
+        require_classes(self.head, model)
+        share_gpu_assign_thr(self.head, model)
+
     def predict(self, output: BlockOutput, data_samples: list[Any], test_cfg: dict | None = None) -> list[InstanceData]:
         """Detect; see :meth:`LocalHead.predict`.
 
@@ -195,8 +208,8 @@ class DetectionLocalHead(LocalHead):
 
 def _require_boxes(data_samples: list[Any]) -> None:
     """Refuse targets that are not one set of boxes for each image."""
-    wrong = next((sample for sample in data_samples if 'gt_instances' not in sample), None)
-    if wrong is not None:
+    samples = data_samples if isinstance(data_samples, (list, tuple)) else [data_samples]
+    for wrong in [sample for sample in samples if not hasattr(sample, 'gt_instances')][:1]:
         raise ValueError(
             'DetectionLocalHead learns from the boxes of single images (DetDataSample.gt_instances), but the model is '
             f'given {type(wrong).__name__}: train video models and models with several data streams as a whole, by '

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from mmengine.logging import MessageHub, print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -66,8 +65,9 @@ def try_out(local_head: LocalHead, pyramid: HeadLevels, levels: Sequence[int], e
                 )
                 return
     if trial.fault:
+        lacks = ' (it has no train_cfg)' if getattr(local_head.head, 'train_cfg', {}) is None else ''
         raise ValueError(
-            f'DetectionLocalHead: {pyramid.name} cannot learn from strides {strides} alone: {trial.fault}'
+            f'DetectionLocalHead: {pyramid.name} cannot learn from strides {strides} alone: {trial.fault}{lacks}'
             f'{pyramid.unequal}. {ADVICE}'
         )
 
@@ -98,13 +98,16 @@ class _Trial:
             if isinstance(module, _BatchNorm):
                 module.eval()  # a single cell has no variance
         local_head.head.register_forward_hook(self._note_sizes)
-        torch.manual_seed(0)
+        # Not torch.manual_seed, which would seed the GPUs as well.
+        torch.default_generator.manual_seed(side)
         sample = _sample(side, strides, example.y.device, with_masks)
-        self.fault = self._error(local_head, _resized(example, side), sample) or self._other_levels() or self._idle()
+        self.fault = (
+            self._error(local_head, _random_output(example, side), sample) or self._other_levels() or self._idle()
+        )
 
     def _note_sizes(self, head: nn.Module, given: tuple, predictions: Any) -> None:
         first = predictions[0] if isinstance(predictions, tuple) else predictions
-        maps = [part for part in (given[0], first) if isinstance(part, (list, tuple))]
+        maps = [part if isinstance(part, (list, tuple)) else [] for part in (given[0], first)]
         self._sizes = [[tuple(level.shape[-2:]) for level in part] for part in maps]
 
     def _error(self, local_head: LocalHead, output: BlockOutput, sample: Any) -> str:
@@ -118,13 +121,13 @@ class _Trial:
             file = where.filename.rpartition('/')[2]
             text = ' '.join(str(error).split()) or where.line
             return f'its loss fails with {type(error).__name__} ({file}:{where.lineno}): {text}'
-        self.losses = [float(total.sum()) for total in totals]
+        self.losses = [float(total.detach().sum()) for total in totals]
         self.idle = [name for name, p in local_head.named_parameters() if p.requires_grad and p.grad is None]
         return ''
 
     def _other_levels(self) -> str:
         if len(self._sizes) == 2 and self._sizes[0] != self._sizes[1]:
-            return f'it is given levels of {self._sizes[0]} cells and predicts for {self._sizes[1]}'
+            return f'it is given levels of {self._sizes[0]} cells and predicts for {self._sizes[1] or "none of them"}'
         return ''
 
     def _idle(self) -> str:
@@ -163,13 +166,17 @@ def _leave_out(local_head: LocalHead, idle: Sequence[str]) -> bool:
     return True
 
 
-def _resized(example: BlockOutput, side: int) -> BlockOutput:
-    """The example as for an image of another size."""
+def _random_output(example: BlockOutput, side: int) -> BlockOutput:
+    """Random numbers of the example's shapes, for an image of another size.
+
+    Not the example's own numbers: those of a network without trained weights may be of any size, and PAAHead fits
+    mixtures to what follows from them.
+    """
     x, y = (
-        F.interpolate(feature.detach(), size=math.ceil(side / example.stride(feature)), mode='nearest')
+        torch.randn(*feature.shape[:2], *2 * [math.ceil(side / example.stride(feature))], device=feature.device)
         for feature in (example.x, example.y)
     )
-    return BlockOutput(x=x, y=y, inputs=example.inputs.new_zeros(1).expand(*example.inputs.shape[:2], side, side))
+    return BlockOutput(x=x, y=y, inputs=y.new_zeros(1).expand(*example.inputs.shape[:2], side, side))
 
 
 def _sample(side: int, strides: Sequence[float], device: torch.device, with_masks: bool) -> Any:

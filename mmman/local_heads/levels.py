@@ -39,7 +39,7 @@ class HeadLevels:
         strides (list[float]): Strides of all levels in pixels, in the head's order.
 
     Raises:
-        ValueError: If the head has no strides, several pyramids, or strides that are those of no pyramid.
+        ValueError: If the head has no strides, several pyramids, or resizes the levels that it is given (SOLO).
     """
 
     def __init__(self, head: dict) -> None:
@@ -53,11 +53,10 @@ class HeadLevels:
         self.kind = _class_of(head['type'], MODELS)
         self._defaults = _keywords(self.kind)
         self.strides = self._find_strides()
-        repeated = sorted({s for s in self.strides if self.strides.count(s) > 1})
-        if repeated:
+        if len(set(self.strides)) < len(self.strides) or hasattr(self.kind, 'resize_feats'):
             raise ValueError(
-                f'DetectionLocalHead: the strides of {self.name}, {self.strides}, name {repeated[0]:g} twice. The head '
-                'resizes the levels of its pyramid, so it cannot have some of them alone: take another dense head'
+                f'DetectionLocalHead: {self.name} resizes the levels of its pyramid (its strides are {self.strides}), '
+                'so that it cannot have some of them alone. Take another dense head'
             )
 
     def _find_strides(self) -> list[float]:
@@ -197,7 +196,7 @@ def _numbers(name: str, strides: Sequence) -> list[float]:
     pairs = [stride if _is_sequence(stride) else (stride, stride) for stride in strides]
     if any(len(set(pair)) > 1 for pair in pairs):
         raise ValueError(
-            f'DetectionLocalHead: {name} has levels that are not square ({list(strides)}): no block has one'
+            f'DetectionLocalHead: {name} has cells that are not square ({list(strides)}), as no block has them'
         )
     return [pair[0] for pair in pairs]
 

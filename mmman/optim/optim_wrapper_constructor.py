@@ -9,6 +9,7 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
+from mmman.local_heads import LocalHead
 from mmman.models import LocalBackbone, check_heads, find_local_backbone
 from mmman.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -57,6 +58,8 @@ class LocalOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if len(backbone.local.blocks) == 1:
             return LocalOptimWrapper(block1=super().__call__(model))
         check_heads(model, backbone)
+        for head in [module for module in model.modules() if isinstance(module, LocalHead)]:
+            head.adapt_to(model)
         return LocalOptimWrapper(
             **{
                 f'block{i}': self._build(groups)
