@@ -68,7 +68,7 @@ class HeadLevels:
         for _, value in [*_strides_in(self._config), *_strides_in(self._unset)]:
             return _numbers(self.name, value)
         raise ValueError(
-            f'DetectionLocalHead: {self.name} names no strides, so that none of its levels belongs to a block. Take a '
+            f'DetectionLocalHead: the config of {self.name} names no strides, so no level belongs to a block. Take a '
             'head on a pyramid, with all its strides, as in RetinaHead: anchor_generator=dict(..., '
             'strides=[8, 16, 32, 64, 128]), or FCOSHead: strides=[8, 16, 32, 64, 128]'
         )
