@@ -10,7 +10,13 @@ model = dict(
         # Stem and stage 1 are frozen: the first block goes on to stage 2, so that it has something to train.
         partition=dict(ends=['layer2', 'layer3']),
         auxiliary={{_base_.local_learning.auxiliary}},
-        local_head={{_base_.local_learning.local_head}},
+        local_head=dict(
+            type='mmman.DetectionLocalHead',
+            channels=256,
+            head={{_base_.local_learning.local_head.head}},
+            train_cfg={{_base_.local_learning.local_head.train_cfg}},
+            num_classes={{_base_.model.roi_head.bbox_head.num_classes}},
+        ),
     )
 )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from .image_range import Images, unit_images
 
@@ -102,6 +102,16 @@ class LocalHead(BaseModule):
 
         Returns:
             dict[str, Tensor]: Losses as an mmengine model returns them: those with 'loss' in their name are summed.
+        """
+
+    def adapt_to(self, model: nn.Module) -> None:  # noqa: B027 (most heads have nothing to adapt)
+        """Take over what the model's own heads say of all heads; called once, before training.
+
+        Args:
+            model (nn.Module): The whole model.
+
+        Raises:
+            ValueError: If this head does not fit the model.
         """
 
     def predict(self, output: BlockOutput, data_samples: list[Any], test_cfg: dict | None = None) -> Any:

@@ -1,8 +1,9 @@
 """The detection local head: any dense head of mmdet on a small pyramid grown from one block's output."""
 
-import copy
+import math
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmengine.structures import InstanceData
@@ -10,11 +11,12 @@ from torch import Tensor, nn
 
 from mmman.registry import MODELS
 
-from .base import BlockOutput, LocalHead, Position
+from .base import BlockOutput, LocalHead, Position, require_map
+from .dense_head import build_dense_head
+from .detection_model import require_classes, share_gpu_assign_thr
+from .detection_trial import try_out
+from .levels import HeadLevels
 
-# Keywords of mmdet's dense heads and prior generators that hold one entry per pyramid level.
-PER_LEVEL = ('strides', 'base_sizes', 'centers', 'regress_ranges')
-PRIOR_GENERATORS = ('anchor_generator', 'prior_generator', 'bbox_prior_generator')
 OTHER_SIZES = ('match', 'background', 'ignore')
 
 
@@ -24,7 +26,11 @@ class DetectionLocalHead(LocalHead):
 
     y is projected to ``channels`` by a 1x1 convolution and brought to the strides that the head is to have by 3x3
     convolutions of stride 2. The head's config names all strides of the model's pyramid, as the model's own head does;
-    of these the local head keeps the ones that fit the block, so that anchors have the sizes of the block's stride.
+    of these the local head keeps the ones that fit the block, so that anchors have the sizes of the block's stride. All
+    that has one entry per level is cut with the strides (:class:`mmman.local_heads.levels.HeadLevels`), and a copy of
+    the result runs once on a made-up image: a head that fails there, or has parameters without a gradient, is refused.
+
+    A head of one class, such as ``RPNHead``, sees every object as that class, as a two-stage detector has it.
 
     Args:
         head (dict): Config of the dense head, with all strides of the pyramid; ``in_channels`` is filled in.
@@ -40,12 +46,14 @@ class DetectionLocalHead(LocalHead):
             objects like all others, as the head's assigner has it (``MaxIoUAssigner`` gives each at least one anchor);
             ``'background'``; or ``'ignore'``, regions without a loss. Defaults to ``'match'``.
         train_cfg (dict, optional): ``train_cfg`` of the dense head (assigner, sampler). Defaults to None.
+        num_classes (int, optional): Number of classes, in the place of that in the head's config: for a config that is
+            shared by data sets. Defaults to None. What the model's own heads have is compared with it before training.
         example (BlockOutput): See :class:`LocalHead`.
         position (Position): See :class:`LocalHead`.
         init_cfg (dict, optional): Initialisation config.
 
     Raises:
-        ValueError: If the head's config names no strides, or none that the block can reach.
+        ValueError: If the head names no strides or none that the block can reach, or cannot learn from the block alone.
     """
 
     def __init__(
@@ -58,6 +66,7 @@ class DetectionLocalHead(LocalHead):
         own_stride: bool = False,
         other_sizes: str = 'match',
         train_cfg: dict | None = None,
+        num_classes: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(example, position, init_cfg=init_cfg)
@@ -65,40 +74,48 @@ class DetectionLocalHead(LocalHead):
             raise ValueError(f'DetectionLocalHead.other_sizes must be one of {OTHER_SIZES}, got {other_sizes!r}')
         if num_levels is not None and num_levels < 1:
             raise ValueError(f'DetectionLocalHead.num_levels must be at least 1, got {num_levels}')
-        pyramid = _strides(head)
+        require_map(self, example)
+        pyramid = HeadLevels(head)
         y_stride, x_stride = example.stride(example.y), example.stride(example.x)
-        reachable = [s for s in pyramid if s >= y_stride]
+        finest_first = sorted(range(len(pyramid.strides)), key=pyramid.strides.__getitem__)
+        reachable = [i for i in finest_first if _halvings(y_stride, pyramid.strides[i]) >= 0]
         if not reachable:
             raise ValueError(
                 f'DetectionLocalHead: the auxiliary network ends at stride {y_stride}, but the strides of '
-                f'{head["type"]} are {pyramid}: give it coarser ones, or end the block earlier'
+                f'{pyramid.name} are {pyramid.strides}: give it coarser ones, or end the block earlier'
             )
         if num_levels is None:
             num_levels = len(reachable) if position.is_last else 1
-        strides = reachable[:num_levels]
+        kept = reachable[:num_levels]
+        halvings = [_halvings(y_stride, pyramid.strides[i]) for i in kept]
 
         self.project_y = ConvModule(example.y.shape[1], channels, 1)
-        self.to_first = _downsampling(channels, y_stride, strides[0])
-        self.to_next = nn.ModuleList(_downsampling(channels, a, b) for a, b in zip(strides, strides[1:], strict=False))
+        self.to_first = _downsampling(channels, halvings[0])
+        self.to_next = nn.ModuleList(
+            _downsampling(channels, b - a) for a, b in zip(halvings, halvings[1:], strict=False)
+        )
         self.project_x = None
-        if own_stride and x_stride in pyramid and x_stride < strides[0]:
+        own = next((i for i in finest_first if _halvings(x_stride, pyramid.strides[i]) == 0), None)
+        if own_stride and own is not None and finest_first.index(own) < finest_first.index(kept[0]):
             self.project_x = ConvModule(example.x.shape[1], channels, 1)
-            strides = [x_stride, *strides]
+            kept = [own, *kept]
 
         self.other_sizes = other_sizes
+        self.strides = [pyramid.strides[i] for i in kept]
         self.sizes = (
-            0 if strides[0] == pyramid[0] else 4 * strides[0],
-            float('inf') if strides[-1] == pyramid[-1] else 8 * strides[-1],
+            0 if kept[0] == finest_first[0] else 4 * self.strides[0],
+            float('inf') if kept[-1] == finest_first[-1] else 8 * self.strides[-1],
         )
-        self.strides = strides
-        self.head = MODELS.build(_head_at(head, [pyramid.index(s) for s in strides], channels, train_cfg))
+        self.order = [kept.index(i) for i in sorted(kept)]
+        self.head = build_dense_head(pyramid, sorted(kept), channels, train_cfg, num_classes)
         if other_sizes == 'ignore':
             if not hasattr(getattr(self.head, 'assigner', None), 'ignore_iof_thr'):
                 raise ValueError(
                     f"DetectionLocalHead.other_sizes='ignore' needs an assigner with ignore_iof_thr (MaxIoUAssigner); "
-                    f'{head["type"]} has none here: choose one of {OTHER_SIZES[:2]}'
+                    f'{pyramid.name} has none here: choose one of {OTHER_SIZES[:2]}'
                 )
             self.head.assigner.ignore_iof_thr = 0.5
+        try_out(self, pyramid, sorted(kept), example)
 
     def loss(self, output: BlockOutput, data_samples: list[Any]) -> dict[str, Tensor]:
         """Compute the dense head's losses; see :meth:`LocalHead.loss`.
@@ -110,12 +127,28 @@ class DetectionLocalHead(LocalHead):
         Returns:
             dict[str, Tensor]: The dense head's losses, e.g. ``loss_cls`` and ``loss_bbox``.
         """
+        _require_boxes(data_samples)
         if self.other_sizes != 'match':
             data_samples = [self._restrict(sample) for sample in data_samples]
-        losses = self.head.loss(self.levels(output), data_samples)
+        if getattr(self.head, 'num_classes', None) == 1:
+            data_samples = [_of_one_class(sample) for sample in data_samples]
+        losses = self.head.loss(self._in_order(output), data_samples)
         # mmdet's heads keep the sampled anchors for distillation until the next forward: bytes that nobody reads here.
-        self.head._raw_positive_infos.clear()
+        if hasattr(self.head, '_raw_positive_infos'):
+            self.head._raw_positive_infos.clear()
         return losses
+
+    def adapt_to(self, model: nn.Module) -> None:
+        """Compare classes with the model's own heads, and take over their ``gpu_assign_thr``; see :class:`LocalHead`.
+
+        Args:
+            model (nn.Module): The detector.
+
+        Raises:
+            ValueError: If the model has more classes than the head.
+        """
+        require_classes(self.head, model)
+        share_gpu_assign_thr(self.head, model)
 
     def predict(self, output: BlockOutput, data_samples: list[Any], test_cfg: dict | None = None) -> list[InstanceData]:
         """Detect; see :meth:`LocalHead.predict`.
@@ -129,7 +162,7 @@ class DetectionLocalHead(LocalHead):
             list[InstanceData]: Boxes in the original image's pixels, scores and labels of each image.
         """
         metas = [sample.metainfo for sample in data_samples]
-        outputs = self.head(self.levels(output))
+        outputs = self.head(self._in_order(output))
         return self.head.predict_by_feat(*outputs, batch_img_metas=metas, cfg=test_cfg, rescale=True)
 
     def levels(self, output: BlockOutput) -> tuple[Tensor, ...]:
@@ -150,6 +183,11 @@ class DetectionLocalHead(LocalHead):
             levels.insert(0, x + F.interpolate(y, size=x.shape[-2:], mode='nearest'))
         return tuple(levels)
 
+    def _in_order(self, output: BlockOutput) -> tuple[Tensor, ...]:
+        """The pyramid in the dense head's own order: YOLOV3Head's begins with the coarsest level."""
+        levels = self.levels(output)
+        return tuple(levels[i] for i in self.order)
+
     def _restrict(self, sample: Any) -> Any:
         """A copy of a data sample in which objects of other sizes are gone or ignored."""
         instances = sample.gt_instances
@@ -168,34 +206,30 @@ class DetectionLocalHead(LocalHead):
         return sample
 
 
-def _strides(head: dict) -> list[int]:
-    """All strides that a dense head's config names, from its prior generator or its own keyword."""
-    for holder in [head, *(head.get(key) or {} for key in PRIOR_GENERATORS)]:
-        if 'strides' in holder:
-            return list(holder['strides'])
-    raise ValueError(
-        f'DetectionLocalHead: the config of {head["type"]} names no strides; give all strides of the pyramid, as in '
-        'anchor_generator=dict(..., strides=[8, 16, 32, 64, 128]) or (FCOSHead) strides=[8, 16, 32, 64, 128]'
-    )
+def _require_boxes(data_samples: list[Any]) -> None:
+    """Refuse targets that are not one set of boxes for each image."""
+    samples = data_samples if isinstance(data_samples, (list, tuple)) else [data_samples]
+    for wrong in [sample for sample in samples if not hasattr(sample, 'gt_instances')][:1]:
+        raise ValueError(
+            'DetectionLocalHead learns from the boxes of single images (DetDataSample.gt_instances), but the model is '
+            f'given {type(wrong).__name__}: train video models and models with several data streams as a whole, by '
+            'partition=dict(num_blocks=1)'
+        )
 
 
-def _head_at(head: dict, levels: list[int], in_channels: int, train_cfg: dict | None) -> dict:
-    """The head's config with the given levels of the pyramid only."""
-    head = copy.deepcopy(dict(head))
-    head['in_channels'] = in_channels
-    if train_cfg is not None:
-        head['train_cfg'] = train_cfg
-    for holder in [head, *(head.get(key) or {} for key in PRIOR_GENERATORS)]:
-        for key in PER_LEVEL:
-            if holder.get(key) is not None:
-                holder[key] = [holder[key][i] for i in levels]
-    return head
+def _of_one_class(sample: Any) -> Any:
+    """A copy of a data sample in which all objects are of the same class."""
+    sample = sample.new()
+    sample.gt_instances = sample.gt_instances.new()
+    sample.gt_instances.labels = torch.zeros_like(sample.gt_instances.labels)
+    return sample
 
 
-def _downsampling(channels: int, stride: int, target: int) -> nn.Sequential:
-    """3x3 convolutions of stride 2 that lead from one stride to a coarser one (none where they are equal)."""
-    steps = []
-    while stride < target:
-        steps.append(ConvModule(channels, channels, 3, stride=2, padding=1))
-        stride *= 2
-    return nn.Sequential(*steps)
+def _halvings(stride: float, target: float) -> int:
+    """How often a map is halved to come nearest to another stride (YOLACT's are 7.97, 15.7, 30.6, 61.1 and 110)."""
+    return round(math.log2(target / stride))
+
+
+def _downsampling(channels: int, halvings: int) -> nn.Sequential:
+    """3x3 convolutions of stride 2 (none, where there is nothing to halve)."""
+    return nn.Sequential(*(ConvModule(channels, channels, 3, stride=2, padding=1) for _ in range(halvings)))

@@ -13,6 +13,7 @@ from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 from torch.optim import Optimizer
 
+from mmman.local_heads import LocalHead
 from mmman.models import check_heads, find_local_backbone
 from mmman.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmman.toolboxes import type_name
@@ -86,6 +87,8 @@ class LocalOptimWrapperConstructor:
             wrappers = [self._build_base(model)]
         else:
             check_heads(model, backbone)
+            for head in [module for module in model.modules() if isinstance(module, LocalHead)]:
+                head.adapt_to(model)
             custom_keys = (self.paramwise_cfg or {}).get('custom_keys', {})
             wrappers = [
                 self._build(groups) for groups in groups_by_block(model, backbone, custom_keys, self._optimizer_of_base)

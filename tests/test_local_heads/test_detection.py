@@ -1,10 +1,12 @@
 import pytest
 import torch
+from mmdet.structures import ReIDDataSample, TrackDataSample
 from mmengine.structures import InstanceData
 
 from mmman.local_heads import BlockOutput, DetectionLocalHead, Position
 from mmman.testing import tiny_batch, tiny_retinanet
 
+STRIDES = [8, 16, 32, 64, 128]
 RETINA = tiny_retinanet(4).backbone.local_head
 FCOS = dict(
     type='FCOSHead',
@@ -12,7 +14,7 @@ FCOS = dict(
     feat_channels=16,
     stacked_convs=1,
     norm_cfg=None,
-    strides=[8, 16, 32, 64, 128],
+    strides=STRIDES,
     regress_ranges=((-1, 64), (64, 128), (128, 256), (256, 512), (512, 1e8)),
 )
 
@@ -66,6 +68,68 @@ def test_any_dense_head_with_strides_serves():
         sample.gt_instances.bboxes = sample.gt_instances.bboxes.tensor  # as mmdet's data preprocessor hands them on
     losses = head.loss(output(8, 16, size=96, batch=2), data_samples)
     assert set(losses) == {'loss_cls', 'loss_bbox', 'loss_centerness'}
+
+
+def test_fractional_strides_are_those_of_the_block():
+    anchors = dict(type='AnchorGenerator', ratios=[1.0], scales=[4], strides=[550 / n for n in (69, 35, 18, 9, 5)])
+    head = dict(RETINA.head, anchor_generator=anchors)
+    heads = [build(2 ** (i + 1), 2 ** (i + 2), head=head, is_last=i == 3) for i in (1, 2, 3)]
+    assert [len(head.strides) for head in heads] == [1, 1, 3]
+    for local, stride in zip(heads, (8, 16, 32), strict=True):
+        assert local.strides[0] == pytest.approx(stride, rel=0.05) and len(local.to_first) == 0
+    assert [len(step) for step in heads[2].to_next] == [1, 1]
+
+
+def test_a_pyramid_that_begins_with_the_coarsest_level():
+    ranges = FCOS['regress_ranges'][::-1]
+    head = build(16, 32, is_last=True, train_cfg=None, head=dict(FCOS, strides=STRIDES[::-1], regress_ranges=ranges))
+    assert head.strides == [32, 64, 128]
+    assert head.head.strides == [128, 64, 32] and head.head.regress_ranges == list(ranges[:3])
+    seen = []
+    head.head.register_forward_hook(lambda module, given, result: seen.extend(x.shape[-1] for x in given[0]))
+    head.loss(output(16, 32, size=256), sample_of(1))
+    assert seen == [2, 4, 8]
+
+
+def sample_of(*labels):
+    """One image with an object of each class."""
+    (sample,) = tiny_batch(num_items=(len(labels),))['data_samples']
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor([[10.0, 10.0, 90.0, 90.0]]).repeat(len(labels), 1), labels=torch.tensor(labels)
+    )
+    sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4))
+    return [sample]
+
+
+def test_a_head_of_one_class_sees_every_object_as_that_class():
+    rpn = dict(type='RPNHead', feat_channels=16, anchor_generator=RETINA.head.anchor_generator)
+    head, out = build(8, 16, head=rpn), output(8, 16)
+    samples = sample_of(2)
+    losses, expected = head.loss(out, samples), head.loss(out, sample_of(0))
+    assert expected['loss_rpn_bbox'][0] > 0
+    assert all(torch.equal(a, b) for key in expected for a, b in zip(losses[key], expected[key], strict=True))
+    assert samples[0].gt_instances.labels.tolist() == [2]  # the caller's targets are left as they were
+
+
+@pytest.mark.parametrize(
+    ('data_samples', 'name'),
+    [
+        ([TrackDataSample()], 'TrackDataSample'),
+        ([ReIDDataSample()], 'ReIDDataSample'),
+        (dict(sup=[], unsup=[]), 'dict'),
+        (None, 'NoneType'),
+    ],
+)
+def test_targets_without_boxes_are_refused(data_samples, name):
+    with pytest.raises(ValueError, match=f'the model is given {name}: train video models') as error:
+        build(8, 16).loss(output(8, 16), data_samples)
+    assert '\n' not in str(error.value)
+
+
+def test_tokens_are_refused():
+    tokens = BlockOutput(x=torch.rand(1, 5, 8), y=torch.rand(1, 5, 8), inputs=torch.rand(1, 3, 32, 32))
+    with pytest.raises(ValueError, match='DetectionLocalHead needs feature maps'):
+        DetectionLocalHead(head=FCOS, example=tokens, position=Position(1, 4))
 
 
 def test_odd_image_sizes_keep_their_stride():

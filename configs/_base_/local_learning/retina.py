@@ -1,6 +1,7 @@
 # MAN++ on detection: the auxiliary network, and for each block but the last a RetinaNet head with towers of two
 # 256-channel convs, as released. The strides are those of the model's pyramid, of which a local head keeps its own.
-# The configs copy the two dicts from here: to change one of them, change it in `model.backbone`.
+# The configs copy the two dicts from here: to change one of them, change it in `model.backbone`. For other classes than
+# COCO's 80 set `num_classes` beside `head`.
 _base_ = './runtime.py'
 local_learning = dict(
     auxiliary=dict(type='mmman.MomentumAuxiliary', momentum=0.995),
