@@ -7,9 +7,10 @@ from mmengine.config import Config
 
 from mmman.apis import launch
 from mmman.costs import TrainingStep, measure_parts, variants
-from mmman.costs.part_costs import Cost, PartCosts
+from mmman.costs.part_costs import PartCost, PartCosts
+from mmman.costs.units import parse_bytes
 from mmman.planning import Planner
-from mmman.planning.plan_report import frontier_table, parse_bytes, report
+from mmman.planning.plan_report import frontier_table, report
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,18 +78,18 @@ def test_what_does_not_fit_is_not_planned(planned):
 
 
 def part(output=10, kept=30, forward=30, backward=60, gradients=5, resident=15, flops=(1, 2)):
-    return Cost(output, kept, forward, backward, gradients, resident, flops)
+    return PartCost(output, kept, forward, backward, gradients, resident, flops)
 
 
-def costs(num_segments, local=None, behind=None):
-    local = local or part(output=0, kept=0, forward=20, backward=20, gradients=3, resident=9, flops=(1, 1))
-    behind = behind or part(output=0, kept=5, forward=10, backward=20, gradients=2, resident=6, flops=(2, 4))
+def costs(num_segments):
+    local = part(output=0, kept=0, forward=20, backward=20, gradients=3, resident=9, flops=(1, 1))
+    neck_and_heads = part(output=0, kept=5, forward=10, backward=20, gradients=2, resident=6, flops=(2, 4))
     return PartCosts(
         names=tuple(f's{i}' for i in range(num_segments)),
         segments=(part(),) * num_segments,
         closes=(False,) * (num_segments - 1) + (True,),
         local={(i, last, again): local for i in range(num_segments) for last in (0, 1) for again in (0, 1)},
-        behind={(one, again): behind for one in (False, True) for again in (False, True)},
+        neck_and_heads={(one, again): neck_and_heads for one in (False, True) for again in (False, True)},
         batch=7,
     )
 
