@@ -12,6 +12,8 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map_on
 
 aten = torch.ops.aten
 
+TRAINING = 5  # the position of native_batch_norm's argument
+TORCH_NAMESPACES = ('aten', 'prims')
 MASKS = (torch.bool, torch.uint8)
 # Operations that write to a tensor's sizes, not to its values.
 RESHAPING = {getattr(aten.set_, overload) for overload in aten.set_.overloads()}
@@ -34,8 +36,8 @@ class DryRun(TorchDispatchMode):
     RoIs as its config allows, and every RoI counts at every level of the pyramid. Its bytes and FLOPs are therefore
     estimates, above those of most real steps; those of models that match ground truths without predictions are exact.
 
-    A dry number that is read (``item()``) is 0, so losses are finite and no loss scale overflows. What torch does not
-    dispatch runs on zeros: compiled operations of mmcv (NMS, RoIAlign), numpy, scipy (Hungarian matching).
+    A dry number that is read (``item()``) is 0, so losses are finite and no loss scale overflows. What is not torch's
+    own runs on zeros: compiled operations of mmcv (NMS, RoIAlign), numpy, scipy (Hungarian matching).
 
     Args:
         tensors (Iterable[Tensor]): What is dry at the start, but for tensors without dimensions: a model's parameters
@@ -65,10 +67,14 @@ class DryRun(TorchDispatchMode):
             return func(*args, **kwargs)
         if func is aten._local_scalar_dense.default:
             return True if args[0].dtype is torch.bool else 0.0 if args[0].is_floating_point() else 0
+        if func is aten.equal.default:
+            return True
         if func is aten.index.Tensor:
             args = (args[0], [i for index in args[1] for i in self._positions(index)])
         elif torch.Tag.dynamic_output_shape in func.tags:
             return self._choose(func, args, kwargs)
+        if func.namespace not in TORCH_NAMESPACES:
+            return tree_map_only(Tensor, self._mark, func(*args, **kwargs))
         written = _written(func, args, kwargs)
         for tensor in tree_leaves(written):
             self._mark(tensor)
@@ -121,11 +127,12 @@ class DryRun(TorchDispatchMode):
     def _is_dry(self, tensor: Tensor) -> bool:
         return tensor.untyped_storage()._cdata in self._dry
 
-    def _mark(self, tensor: Tensor) -> None:
+    def _mark(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in self._dry:
             self._dry.add(storage._cdata)
             weakref.finalize(storage, self._dry.discard, storage._cdata)
+        return tensor
 
 
 def _zeros(size: torch.Size, stride: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -178,6 +185,9 @@ def _results(func: Any, leaves: list[Any], spec: TreeSpec) -> tuple[list[Any], T
         raise CannotRunDry(
             f'{func} cannot be run dry: its result depends on values, or it knows no meta tensors. Measure a real step'
         ) from error
+    if func is aten.native_batch_norm.default and not args[TRAINING] and leaves[0].is_cpu:
+        # A CPU's kernel keeps no statistics in evaluation mode, as with norm_eval; the meta kernel says it did.
+        out = (out[0], *(statistics.new_empty(0) for statistics in out[1:]))
     sources = {meta.untyped_storage()._cdata: i for i, meta in enumerate(metas)}
 
     def describe(leaf: Any) -> Any:

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmman.local_heads import Position
 from mmman.memory.recompute import recompute_part
 from mmman.models import LocalBackbone, LocalBranch, LocalStep, normalisation_of
+from mmman.toolboxes import type_name
 
 from .dry_run import DryRun
 from .live_bytes import LiveBytes, tensors_of
@@ -84,7 +85,15 @@ def measure_parts(cfg: Config, timed: bool = False) -> PartCosts:
 
     Returns:
         PartCosts: The costs.
+
+    Raises:
+        ValueError: If the backbone is no ``mmman.LocalBackbone``, or has no local head.
     """
+    if not cfg.model.backbone.get('local_head') and type_name(cfg.model.backbone.type) == 'LocalBackbone':
+        raise ValueError(
+            'model.backbone.local_head is not set, so there are no blocks to plan: take one from '
+            'configs/_base_/local_learning'
+        )
     step = TrainingStep(recompute_backbone(cfg), dry=True)
     trained = sum(p.nbytes for p in step.model.parameters() if p.requires_grad)
     states = sum(t.nbytes for t in tensors_of(step.optim_wrapper)) / trained

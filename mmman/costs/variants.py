@@ -44,7 +44,7 @@ def end_to_end(cfg: Config) -> Config:
     if base := wrapper.pop('base_constructor', None):
         wrapper.constructor = base
     if type_name(cfg.get('runner_type')) == 'LocalRunner':
-        del cfg.runner_type
+        cfg.pop('runner_type')
     cfg.pop('model_wrapper_cfg', None)
     cfg.custom_hooks = _hooks_but(cfg, 'LocalLossHook')
     return cfg

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from scenarios.runner import tiny_run_cfg
+from scenarios.two_stage import tiny_two_stage_cfg
 
 from mmman.apis import launch
 from mmman.costs import TrainingStep, measure_parts, variants
@@ -72,6 +74,23 @@ def test_what_does_not_fit_is_not_planned(planned):
     assert planner.fastest(planner.resident) is None
     for plan in planner.frontier():
         assert planner.fastest(plan.peak).flops <= plan.flops
+
+
+@pytest.mark.parametrize('name', ['mask', 'cascade'])
+def test_two_stage_detectors_are_planned(name, tmp_path, bccd):
+    data_root, _, classes = bccd
+    cfg = tiny_two_stage_cfg(name, 4, tmp_path, data_root, classes)
+    planner = Planner(measure_parts(cfg))
+    assert planner.end_to_end().peak == pytest.approx(measured(variants.end_to_end(cfg)).peak, rel=0.1)
+    assert len(planner.frontier()) > 0
+    assert 'Write:' in report(planner, cfg, 10**9, 'flops', 2)
+
+
+def test_a_config_without_local_heads_is_refused(tmp_path, bccd):
+    cfg = tiny_run_cfg(1, tmp_path, *bccd)
+    cfg.model.backbone.local_head = None
+    with pytest.raises(ValueError, match='model.backbone.local_head is not set, so there are no blocks to plan'):
+        measure_parts(cfg)
 
 
 # ------------------------------------------------------------------------------------------------ numbers made by hand
