@@ -17,6 +17,7 @@ from mmman.toolboxes import register_toolbox
 
 from . import variants
 from .training_step import StepInBackward, TrainingStep
+from .units import megabytes
 
 # What a peak is made of.
 PARTS = ('parameters', 'gradients', 'states', 'activations')
@@ -112,7 +113,7 @@ def choose(ways: Sequence[Way], names: Sequence[str]) -> list[Way]:
     return [way for way in ways if way.name in names]
 
 
-def compare(ways: Sequence[Way], rounds: int = 0, report: Callable[[str], None] = lambda line: None) -> list[Row]:
+def measure_ways(ways: Sequence[Way], rounds: int = 0, report: Callable[[str], None] = lambda line: None) -> list[Row]:
     """Measure several ways, each in a process of its own.
 
     Bytes and FLOPs come from dry runs; times, and on a GPU what its allocator says, from real steps, round after round
@@ -125,12 +126,15 @@ def compare(ways: Sequence[Way], rounds: int = 0, report: Callable[[str], None] 
 
     Returns:
         list[Row]: One for each way.
+
+    Raises:
+        MeasurementError: If a process ends before it has answered.
     """
     rows = []
     for way in ways:
         with _Process(way, dry=True) as process:
             rows.append(Row(way.name, **process.ask('count')))
-        report(f'{way.name}: {rows[-1].peak / 1e6:.0f} MB, {rows[-1].flops / 1e12:.2f} TFLOP')
+        report(f'{way.name}: {megabytes(rows[-1].peak)} MB, {rows[-1].flops / 1e12:.2f} TFLOP')
     if not rounds:
         return rows
     processes = [_Process(way, dry=False) for way in ways]
@@ -163,6 +167,10 @@ def median_ratios(rounds: Sequence[Sequence[float]]) -> list[float]:
     return [statistics.median(member) for member in zip(*ratios, strict=True)]
 
 
+class MeasurementError(RuntimeError):
+    """A process that measures has ended; the message is one line for the user."""
+
+
 class _Process:
     """A training step in a process of its own, which answers to the names of measurements."""
 
@@ -181,7 +189,7 @@ class _Process:
             return self._pipe.recv()
         except (EOFError, ConnectionError):
             self._process.join()
-            raise RuntimeError(
+            raise MeasurementError(
                 f'the process that measures {self._name!r} ended with exit code {self._process.exitcode}; what it '
                 'printed says why (-9: the machine has too little memory: measure a smaller batch, or rounds=0)'
             ) from None
@@ -198,7 +206,7 @@ class _Process:
 
 
 def _serve(way: Way, dry: bool, pipe: Connection) -> None:
-    register_toolbox(way.cfg.default_scope)
+    register_toolbox(way.cfg.get('default_scope'))
     if way.cfg.get('custom_imports'):
         import_modules_from_strings(**way.cfg.custom_imports)  # as Config.fromfile did in the process before
     step = way.step(dry)
@@ -238,17 +246,18 @@ def table(rows: Sequence[Row]) -> str:
     heads.append('MB of each block')
     lines = ['| | ' + ' | '.join(heads) + ' |', '|---|' + '---|' * len(heads)]
     for row in rows:
-        cells = [row.name, _mb(row.peak), f'{row.peak / first.peak:.3f}', *(_mb(getattr(row, part)) for part in PARTS)]
+        cells = [
+            row.name,
+            megabytes(row.peak),
+            f'{row.peak / first.peak:.3f}',
+            *(megabytes(getattr(row, part)) for part in PARTS),
+        ]
         cells += [f'{row.flops / first.flops:.3f}', '-' if row.time is None else f'{row.time:.2f}']
-        cells += [_mb(row.allocated), _mb(row.reserved)] if gpu else []
-        blocks = [f'**{_mb(peak)}**' if peak == row.peak else _mb(peak) for peak in row.blocks]
+        cells += [megabytes(row.allocated), megabytes(row.reserved)] if gpu else []
+        blocks = [f'**{megabytes(peak)}**' if peak == row.peak else megabytes(peak) for peak in row.blocks]
         cells.append(' '.join(blocks) if len(blocks) > 1 else '')
         lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
-
-
-def _mb(count: int) -> str:
-    return f'{count / 1e6:.0f}'
 
 
 def save(rows: Sequence[Row], picture: Path) -> None:

@@ -4,34 +4,47 @@ import weakref
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
 aten = torch.ops.aten
 
+TRAINING = 5  # the position of native_batch_norm's argument
+TORCH_NAMESPACES = ('aten', 'prims')
+MASKS = (torch.bool, torch.uint8)
 # Operations that write to a tensor's sizes, not to its values.
 RESHAPING = {getattr(aten.set_, overload) for overload in aten.set_.overloads()}
 
 
+class CannotRunDry(RuntimeError):
+    """An operation whose results cannot be told without values; the message is one line for the user."""
+
+
 class DryRun(TorchDispatchMode):
-    """Inside, operations on *dry* tensors allocate their results, uninitialised, and compute nothing.
+    """Inside, operations on *dry* tensors allocate their results and compute nothing.
 
     Dry are the given tensors and all that is made from or written by one. Everything else is computed as ever: images'
     sizes, ground truths, anchors and their assignment. So a training step takes the same way and allocates the same
     tensors as a real one, in a fraction of the time; and as memory that is never touched takes no room, a step can be
     larger than the machine. The given tensors keep their values.
 
-    What depends on a dry value cannot be run: predictions that decide how many tensors there are, or their sizes. A
-    dry number that is read (``item()``) is 0, a dry truth value True: losses are finite, and no loss scale overflows.
+    Where values decide how many tensors there are, or their sizes, a dry step takes the most: a dry truth value is
+    True, and a dry mask chooses everything. A two-stage detector keeps as many proposals and samples as many positive
+    RoIs as its config allows, and every RoI counts at every level of the pyramid. Its bytes and FLOPs are therefore
+    estimates, above those of most real steps; those of models that match ground truths without predictions are exact.
+
+    A dry number that is read (``item()``) is 0, so losses are finite and no loss scale overflows. What is not torch's
+    own runs on zeros: compiled operations of mmcv (NMS, RoIAlign), numpy, scipy (Hungarian matching).
 
     Args:
         tensors (Iterable[Tensor]): What is dry at the start, but for tensors without dimensions: a model's parameters
             and buffers, an optimizer's states.
 
     Raises:
-        RuntimeError: If the size of a result depends on dry values.
+        CannotRunDry: If an operation knows no meta tensors.
 
     Example:
         >>> with DryRun([*model.parameters(), *model.buffers()]), LiveBytes(model.parameters()) as live:
@@ -54,8 +67,14 @@ class DryRun(TorchDispatchMode):
             return func(*args, **kwargs)
         if func is aten._local_scalar_dense.default:
             return True if args[0].dtype is torch.bool else 0.0 if args[0].is_floating_point() else 0
+        if func is aten.equal.default:
+            return True
         if func is aten.index.Tensor:
             args = (args[0], [i for index in args[1] for i in self._positions(index)])
+        elif torch.Tag.dynamic_output_shape in func.tags:
+            return self._choose(func, args, kwargs)
+        if func.namespace not in TORCH_NAMESPACES:
+            return tree_map_only(Tensor, self._mark, func(*args, **kwargs))
         written = _written(func, args, kwargs)
         for tensor in tree_leaves(written):
             self._mark(tensor)
@@ -83,24 +102,45 @@ class DryRun(TorchDispatchMode):
         if result.source is not None:  # a view that the schema does not tell of (_unsafe_view)
             source = tensors[result.source]
             return source.as_strided(result.size, result.stride, source.storage_offset() + result.offset)
-        tensor = torch.empty_strided(result.size, result.stride, dtype=result.dtype, device=tensors[0].device)
+        tensor = _zeros(result.size, result.stride, result.dtype, tensors[0].device)
         self._mark(tensor)
         return tensor
 
     def _positions(self, index: Tensor | None) -> tuple[Tensor | None, ...]:
-        """The positions that a known mask stands for: their number tells the result's size."""
-        if index is None or index.dtype not in (torch.bool, torch.uint8) or self._is_dry(index):
+        """The positions that a mask stands for: their number tells the result's size."""
+        if index is None or index.dtype not in MASKS:
             return (index,)
-        return index.nonzero().unbind(1)
+        return self._value(index).nonzero().unbind(1)
+
+    def _choose(self, func: Any, args: tuple, kwargs: dict) -> Any:
+        """Run an operation that chooses by values (``nonzero``, ``unique``); positions it finds are known."""
+        results = func(*tree_map_only(Tensor, self._value, args), **tree_map_only(Tensor, self._value, kwargs))
+        for tensor in tree_leaves(results):
+            if isinstance(tensor, Tensor) and tensor.is_floating_point():
+                self._mark(tensor)
+        return results
+
+    def _value(self, tensor: Tensor) -> Tensor:
+        """What a tensor counts as where values choose: itself if it is known, else True or 0."""
+        return torch.full_like(tensor, tensor.dtype in MASKS) if self._is_dry(tensor) else tensor
 
     def _is_dry(self, tensor: Tensor) -> bool:
         return tensor.untyped_storage()._cdata in self._dry
 
-    def _mark(self, tensor: Tensor) -> None:
+    def _mark(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in self._dry:
             self._dry.add(storage._cdata)
             weakref.finalize(storage, self._dry.discard, storage._cdata)
+        return tensor
+
+
+def _zeros(size: torch.Size, stride: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros that take no room on a CPU until they are written: NumPy asks the system for empty pages."""
+    if device.type != 'cpu' or not size.numel():
+        return torch.empty_strided(size, stride, dtype=dtype, device=device).zero_()
+    length = 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    return torch.from_numpy(np.zeros(length * dtype.itemsize, np.uint8)).view(dtype).as_strided(size, stride)
 
 
 def _written(func: Any, args: tuple, kwargs: dict) -> list[Any]:
@@ -142,9 +182,12 @@ def _results(func: Any, leaves: list[Any], spec: TreeSpec) -> tuple[list[Any], T
     try:
         out = func(*args, **kwargs)
     except NotImplementedError as error:
-        raise RuntimeError(
+        raise CannotRunDry(
             f'{func} cannot be run dry: its result depends on values, or it knows no meta tensors. Measure a real step'
         ) from error
+    if func is aten.native_batch_norm.default and not args[TRAINING] and leaves[0].is_cpu:
+        # A CPU's kernel keeps no statistics in evaluation mode, as with norm_eval; the meta kernel says it did.
+        out = (out[0], *(statistics.new_empty(0) for statistics in out[1:]))
     sources = {meta.untyped_storage()._cdata: i for i, meta in enumerate(metas)}
 
     def describe(leaf: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What each part of a network costs in training: every segment, every possible local head, what lies behind."""
+"""What each part of a network costs in training: every segment, every possible local head, neck and heads."""
 
 import copy
 import gc
@@ -16,15 +16,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmman.local_heads import Position
 from mmman.memory.recompute import recompute_part
 from mmman.models import LocalBackbone, LocalBranch, LocalStep, normalisation_of
+from mmman.toolboxes import type_name
 
 from .dry_run import DryRun
 from .live_bytes import LiveBytes, tensors_of
 from .training_step import TrainingStep
-from .variants import behind, recompute_backbone
+from .variants import neck_and_heads, recompute_backbone
 
 
 @dataclass(frozen=True)
-class Cost:
+class PartCost:
     """One part of a network in a training step. Bytes are those beyond what was alive before the part's forward.
 
     Args:
@@ -54,20 +55,20 @@ class PartCosts:
 
     Args:
         names (tuple[str, ...]): The segments' names, in the order of the forward pass.
-        segments (tuple[Cost, ...]): The segments.
+        segments (tuple[PartCost, ...]): The segments.
         closes (tuple[bool, ...]): Whether a segment's output is one of the backbone's outputs.
         local (dict): Auxiliary network and local head at the end of a block, by the number of the block's last segment,
             whether it is the last block but one, and whether they are recomputed.
-        behind (dict): Neck, heads and loss, by whether all of the backbone's outputs want a gradient (one block) or the
-            last alone, and by whether they are recomputed.
+        neck_and_heads (dict): Neck, heads and loss, by whether all of the backbone's outputs want a gradient (one
+            block) or the last alone, and by whether they are recomputed.
         batch (int): Bytes of the batch.
     """
 
     names: tuple[str, ...]
-    segments: tuple[Cost, ...]
+    segments: tuple[PartCost, ...]
     closes: tuple[bool, ...]
-    local: dict[tuple[int, bool, bool], Cost]
-    behind: dict[tuple[bool, bool], Cost]
+    local: dict[tuple[int, bool, bool], PartCost]
+    neck_and_heads: dict[tuple[bool, bool], PartCost]
     batch: int
 
 
@@ -84,7 +85,15 @@ def measure_parts(cfg: Config, timed: bool = False) -> PartCosts:
 
     Returns:
         PartCosts: The costs.
+
+    Raises:
+        ValueError: If the backbone is no ``mmman.LocalBackbone``, or has no local head.
     """
+    if not cfg.model.backbone.get('local_head') and type_name(cfg.model.backbone.type) == 'LocalBackbone':
+        raise ValueError(
+            'model.backbone.local_head is not set, so there are no blocks to plan: take one from '
+            'configs/_base_/local_learning'
+        )
     step = TrainingStep(recompute_backbone(cfg), dry=True)
     trained = sum(p.nbytes for p in step.model.parameters() if p.requires_grad)
     states = sum(t.nbytes for t in tensors_of(step.optim_wrapper)) / trained
@@ -109,9 +118,28 @@ def measure_parts(cfg: Config, timed: bool = False) -> PartCosts:
         segments=tuple(costs['segment', i] for i in range(len(network.segments))),
         closes=tuple(segment.closes is not None for segment in network.segments),
         local={place[1:]: cost for place, cost in costs.items() if place[0] == 'local'},
-        behind={place[1:]: cost for place, cost in costs.items() if place[0] == 'behind'},
+        neck_and_heads={place[1:]: cost for place, cost in costs.items() if place[0] == 'neck_and_heads'},
         batch=network.batch_bytes,
     )
+
+
+def loss_of_features(model: nn.Module, features: Any, inputs: Tensor, data_samples: list[Any]) -> Tensor:
+    """Run a model's neck, heads and loss alone.
+
+    Args:
+        model (nn.Module): A detector, segmentor or classifier.
+        features (Any): What its backbone returns, for this once.
+        inputs (Tensor): The images, (N, C, H, W).
+        data_samples (list): The targets.
+
+    Returns:
+        Tensor: The loss, a number.
+    """
+    model.backbone.forward = lambda x: features
+    try:
+        return model.parse_losses(model.loss(inputs, data_samples))[0]
+    finally:
+        del model.backbone.forward
 
 
 class _Part(NamedTuple):
@@ -166,11 +194,11 @@ class _Network:
                     yield ('local', i, last, recomputed), look, self._local(local, i)
         for recomputed in (False, True):
             model = copy.deepcopy(self.model) if recomputed else self.model
-            for name in behind(model) if recomputed else ():
+            for name in neck_and_heads(model) if recomputed else ():
                 recompute_part(model, name)
             for one_block in (True, False):
-                place = ('behind', one_block, recomputed)
-                yield place, place, self._behind(model, one_block)
+                place = ('neck_and_heads', one_block, recomputed)
+                yield place, place, self._neck_and_heads(model, one_block)
 
     def _outputs(self, x: Tensor) -> list[Tensor]:
         return [x := self.family.run(self.backbone, segment, x) for segment in self.segments]
@@ -210,25 +238,19 @@ class _Network:
         run = lambda: self.model.parse_losses(local(x, self.inputs, step))[0]  # noqa: E731
         return _Part(run, [local], list(local.parameters()), self.xs)
 
-    def _behind(self, model: nn.Module, one_block: bool) -> _Part:
+    def _neck_and_heads(self, model: nn.Module, one_block: bool) -> _Part:
         closing = {
             segment.closes: self.xs[i] for i, segment in enumerate(self.segments, 1) if segment.closes is not None
         }
         features = {i: x.detach().requires_grad_(one_block or i == max(closing)) for i, x in closing.items()}
         made = self.family.outputs(model.backbone, features, features[max(features)])
 
-        def run() -> Tensor:
-            model.backbone.forward = lambda x: made
-            try:
-                return model.parse_losses(model.loss(self.inputs, self.data_samples))[0]
-            finally:
-                del model.backbone.forward
-
+        run = lambda: loss_of_features(model, made, self.inputs, self.data_samples)  # noqa: E731
         modules = [module for name, module in model.named_children() if module is not model.backbone]
         return _Part(run, modules, [p for module in modules for p in module.parameters()], self.xs)
 
 
-def _count(part: _Part, states: float) -> Cost:
+def _count(part: _Part, states: float) -> PartCost:
     """Bytes and FLOPs of a part; ``states`` are the bytes of optimizer states for each byte of a parameter."""
     gc.collect()  # mmdet's sampling results lie in reference cycles
     with LiveBytes([*part.given, *part.params, *tensors_of(*part.modules)]) as live:
@@ -250,7 +272,7 @@ def _count(part: _Part, states: float) -> Cost:
         _drop_gradients(part)
     trained = sum(p.nbytes for p in part.params if p.requires_grad)
     resident = sum(p.nbytes for p in part.params) + sum(b.nbytes for m in part.modules for b in m.buffers())
-    return Cost(
+    return PartCost(
         output=output,
         kept=kept,
         forward=forward,
@@ -262,7 +284,7 @@ def _count(part: _Part, states: float) -> Cost:
 
 
 class _End(torch.autograd.Function):
-    """What comes behind a part: its backward makes a gradient that nobody else holds."""
+    """What follows a part: its backward makes a gradient that nobody else holds."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -301,14 +323,14 @@ def _now() -> float:
     return time.perf_counter()
 
 
-def _extrapolate(costs: Sequence[Cost], more: int) -> Cost:
+def _extrapolate(costs: Sequence[PartCost], more: int) -> PartCost:
     """The cost of so many more images than the first cost's, from that of one more."""
     one, two = costs[0], costs[-1]
 
     def at(a: int, b: int) -> int:
         return a + more * (b - a)
 
-    return Cost(
+    return PartCost(
         output=at(one.output, two.output),
         kept=at(one.kept, two.kept),
         forward=at(one.forward, two.forward),

@@ -4,7 +4,7 @@ import copy
 import inspect
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -88,10 +88,10 @@ class TrainingStep:
         self.holders = [self.model, self.optim_wrapper]
         self.dry = dry
         self.prepare(self.model, self.optim_wrapper)
-        if dry:
-            self._make_states()
-        else:
-            self.run()  # the optimizer states exist from now on
+        # Outermost, so that others see what it makes, not how.
+        self._mode = DryRun(tensors_of(*self.holders)) if dry else nullcontext()
+        with self._mode:
+            self.run()  # the optimizer states exist from now on, for all that has a gradient
 
     def prepare(self, model: nn.Module, optim_wrapper: OptimWrapper) -> None:
         """What is to be done before the first step; nothing here."""
@@ -100,25 +100,10 @@ class TrainingStep:
         """Train one step."""
         self.model.train_step(copy.deepcopy(self.batch), self.optim_wrapper)
 
-    def _mode(self) -> AbstractContextManager:
-        """What a step is run in. Outermost, so that others see what it makes, not how."""
-        return DryRun(tensors_of(*self.holders)) if self.dry else nullcontext()
-
-    def _make_states(self) -> None:
-        """Make the optimizer states of a first step, without a step."""
-        with self._mode():
-            for optimizer in _optimizers_of(*self.holders):
-                params = [p for group in optimizer.param_groups for p in group['params']]
-                for p in params:
-                    p.grad = torch.empty_like(p)
-                optimizer.step()
-                for p in params:
-                    p.grad = None
-
     def bytes(self) -> StepBytes:
         """Count the live bytes of a step; the same on every machine of one kind."""
         parameters = LiveBytes(tensors_of(self.model)).current
-        with self._mode(), LiveBytes(tensors_of(*self.holders)) as live:
+        with self._mode, LiveBytes(tensors_of(*self.holders)) as live:
             resident = live.current
             with _peaks_of_blocks(self.model, live) as peaks, live.watch_gradients(self.model.parameters()):
                 self.run()
@@ -127,7 +112,7 @@ class TrainingStep:
 
     def flops(self) -> int:
         """Count the floating point operations of a step, those of recomputation included, by torch's counter."""
-        with self._mode(), FlopCounterMode(display=False) as counter:
+        with self._mode, FlopCounterMode(display=False) as counter:
             self.run()
         return counter.get_total_flops()
 
@@ -158,13 +143,13 @@ class StepInBackward(TrainingStep):
     """
 
     def prepare(self, model: nn.Module, optim_wrapper: OptimWrapper) -> None:
-        """Give every parameter an optimizer of its own, with the config's options for it."""
+        """Give every parameter that is trained an optimizer of its own, with the config's options for it."""
         (optimizer,) = _optimizers_of(optim_wrapper)
         self.holders.remove(optim_wrapper)  # its optimizer never meets a gradient
         known = inspect.signature(type(optimizer)).parameters  # a group also has what AdamW fixes for Adam
         for group in optimizer.param_groups:
             options = {name: value for name, value in group.items() if name in known and name != 'params'}
-            for param in group['params']:
+            for param in [param for param in group['params'] if param.requires_grad]:
                 own = type(optimizer)([param], **options)
                 self.holders.append(own)
                 param.register_post_accumulate_grad_hook(partial(_step_and_free, own))

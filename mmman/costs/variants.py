@@ -11,11 +11,16 @@ from mmengine.device import get_device
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import nn
 
-# The toolboxes' losses that have a lean twin, by the toolbox.
-LEAN = {'FocalLoss': 'mmman.LeanFocalLoss', 'CrossEntropyLoss': 'mmman.LeanCrossEntropyLoss'}
+from mmman.toolboxes import type_name
 
-# A dense head of mmdet goes through the levels of the pyramid one by one.
-BEHIND = ('neck', 'bbox_head.forward_single', 'decode_head', 'auxiliary_head')
+# The losses of a toolbox that have a lean twin.
+LEAN = {
+    ('mmdet', 'FocalLoss'): 'mmman.LeanFocalLoss',
+    ('mmseg', 'CrossEntropyLoss'): 'mmman.LeanCrossEntropyLoss',
+}
+
+# What follows the backbone and can be recomputed. A dense head of mmdet goes through the pyramid level by level.
+NECK_AND_HEADS = ('neck', 'rpn_head.forward_single', 'bbox_head.forward_single', 'decode_head', 'auxiliary_head')
 
 
 def end_to_end(cfg: Config) -> Config:
@@ -28,22 +33,30 @@ def end_to_end(cfg: Config) -> Config:
         ValueError: If there is no such backbone.
     """
     cfg = copy.deepcopy(cfg)
-    if cfg.model.backbone.type != 'mmman.LocalBackbone':
-        raise ValueError(f'the backbone is a {cfg.model.backbone.type}, not a mmman.LocalBackbone: name a config of it')
-    cfg.model.backbone = cfg.model.backbone.backbone
-    cfg.optim_wrapper.pop('constructor', None)
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.type != 'mmman.LocalLossHook']
+    backbone, wrapper = cfg.model.backbone, cfg.optim_wrapper
+    if type_name(backbone.type) != 'LocalBackbone':
+        raise ValueError(
+            f'the backbone is a {type_name(backbone.type)}, not a mmman.LocalBackbone: name a config of it'
+        )
+    cfg.model.backbone = backbone.backbone
+    if type_name(wrapper.get('constructor')) == 'LocalOptimWrapperConstructor':
+        del wrapper.constructor
+    if base := wrapper.pop('base_constructor', None):
+        wrapper.constructor = base
+    if type_name(cfg.get('runner_type')) == 'LocalRunner':
+        cfg.pop('runner_type')
     cfg.pop('model_wrapper_cfg', None)
+    cfg.custom_hooks = _hooks_but(cfg, 'LocalLossHook')
     return cfg
 
 
 def with_cp(cfg: Config) -> Config | None:
     """End to end with the backbone's own ``with_cp=True``; None where it has no such option."""
     cfg = end_to_end(cfg)
-    backbone = MMENGINE_MODELS.get(f'{cfg.default_scope}.{cfg.model.backbone.type}') or MMENGINE_MODELS.get(
-        cfg.model.backbone.type
-    )
-    if not any('with_cp' in inspect.signature(c.__init__).parameters for c in backbone.__mro__ if c is not object):
+    kind, scope = cfg.model.backbone.type, cfg.get('default_scope')
+    if isinstance(kind, str):
+        kind = MMENGINE_MODELS.get(f'{scope}.{kind}' if scope and '.' not in kind else kind)
+    if not any('with_cp' in inspect.signature(c.__init__).parameters for c in kind.__mro__ if c is not object):
         return None
     cfg.model.backbone.with_cp = True
     return cfg
@@ -61,41 +74,45 @@ def recompute_backbone(cfg: Config) -> Config:
 def recompute_all(cfg: Config) -> Config:
     """End to end with lean losses and everything recomputed: stem, every unit, neck, head towers."""
     plain = recompute_backbone(cfg)
-    parts = behind(plain.model)
-    if parts:
+    if parts := neck_and_heads(plain.model):
         plain.custom_hooks = [*plain.custom_hooks, ConfigDict(type='mmman.RecomputeHook', parts=parts)]
     return plain
 
 
-def behind(model: dict | nn.Module) -> list[str]:
-    """What there is to recompute behind a model's backbone, as ``RecomputeHook.parts``.
+def neck_and_heads(model: dict | nn.Module) -> list[str]:
+    """What of a model's neck and heads can be recomputed, as ``RecomputeHook.parts``.
 
     Args:
-        model (dict | nn.Module): A detector with a dense head, a segmentor or a classifier, or its config.
+        model (dict | nn.Module): A detector, segmentor or classifier, or its config.
     """
-    found = []
-    for part in BEHIND:
-        name = part.partition('.')[0]
-        owner = model.get(name) if isinstance(model, dict) else getattr(model, name, None)
-        if owner is not None:
-            found.append(part)
-    return found
+
+    def has(name: str) -> bool:
+        return (model.get(name) if isinstance(model, dict) else getattr(model, name, None)) is not None
+
+    return [part for part in NECK_AND_HEADS if has(part.partition('.')[0])]
 
 
 def lean_losses(cfg: Config) -> Config:
     """The config with ``LeanFocalLoss`` and ``LeanCrossEntropyLoss`` where mmdet's and mmseg's are."""
     cfg = copy.deepcopy(cfg)
-    names = {'mmdet': ('FocalLoss',), 'mmseg': ('CrossEntropyLoss',)}.get(cfg.default_scope, ())
 
     def replace(node: ConfigDict | list) -> None:
         for value in node.values() if isinstance(node, dict) else node:
-            if isinstance(value, dict) and value.get('type') in names:
-                value.type = LEAN[value.type]
+            if isinstance(value, dict) and (lean := LEAN.get(_named(value.get('type'), cfg.get('default_scope')))):
+                value.type = lean
             elif isinstance(value, (dict, list, tuple)):
                 replace(value)
 
     replace(cfg.model)
     return cfg
+
+
+def _named(kind: str | type | None, default_scope: str | None) -> tuple[str | None, str]:
+    """The toolbox and the bare name of what a config's ``type`` says."""
+    if kind is None or isinstance(kind, str):
+        scope = kind.rpartition('.')[0] if kind else ''
+        return scope or default_scope, type_name(kind)
+    return kind.__module__.partition('.')[0], kind.__name__
 
 
 def mixed_precision(cfg: Config) -> Config:
@@ -109,5 +126,10 @@ def nothing_recomputed(cfg: Config) -> Config:
     """The config without recomputation."""
     cfg = copy.deepcopy(cfg)
     cfg.model.backbone.with_cp = False
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.type != 'mmman.RecomputeHook']
+    cfg.custom_hooks = _hooks_but(cfg, 'RecomputeHook')
     return cfg
+
+
+def _hooks_but(cfg: Config, name: str) -> list:
+    """The config's custom hooks, those of one type left out."""
+    return [hook for hook in cfg.get('custom_hooks') or [] if type_name(hook.get('type')) != name]

@@ -1,9 +1,12 @@
 """A picture of memory against work."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 
 from matplotlib.figure import Figure
+
+from .pareto import undominated
 
 
 def plot_frontier(points: Sequence[tuple[str, float, float]], work: str, path: Path) -> None:
@@ -22,10 +25,10 @@ def plot_frontier(points: Sequence[tuple[str, float, float]], work: str, path: P
         axes.plot(amount, memory, 'o' if local else 's', color='tab:blue' if local else 'tab:gray')
         axes.annotate(name, (amount, memory), xytext=(5, 4), textcoords='offset points', fontsize=8)
     for mixed, style in ((False, '-'), (True, ':')):
-        best = frontier([(memory, amount) for name, memory, amount in points if name.endswith('AMP') is mixed])
+        best = undominated([p for p in points if p[0].endswith('AMP') is mixed], itemgetter(1), itemgetter(2))
         axes.step(
-            [amount for _, amount in best],
-            [memory for memory, _ in best],
+            [amount for _, _, amount in best],
+            [memory for _, memory, _ in best],
             style,
             where='post',
             color='tab:blue',
@@ -36,12 +39,3 @@ def plot_frontier(points: Sequence[tuple[str, float, float]], work: str, path: P
     axes.margins(x=0.2, y=0.12)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
-
-
-def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points (memory, work) that no other one beats in both, by rising work."""
-    best: list[tuple[float, float]] = []
-    for memory, work in sorted(points, key=lambda point: (point[1], point[0])):
-        if not best or memory < best[-1][0]:
-            best.append((memory, work))
-    return best

@@ -1,27 +1,11 @@
 """A planner's answer as text: the frontier, and the lines to write."""
 
-import argparse
-import re
-
 from mmengine.config import Config
 
+from mmman.costs.units import megabytes
 from mmman.theory.cost_model import smallest_num_blocks
 
 from .planner import Plan, Planner
-
-UNITS = {'MB': 10**6, 'GB': 10**9, 'MiB': 2**20, 'GiB': 2**30}
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes from a text such as ``'8GB'`` (10^9), ``'7.5GiB'`` (2^30) or ``'900MB'``.
-
-    Raises:
-        argparse.ArgumentTypeError: If it is no such text.
-    """
-    match = re.fullmatch(r'(\d+(?:\.\d+)?) ?(MB|GB|MiB|GiB)', text)
-    if not match:
-        raise argparse.ArgumentTypeError(f'expected a number and one of {", ".join(UNITS)}, as in 8GB, got {text!r}')
-    return round(float(match[1]) * UNITS[match[2]])
 
 
 def ways(planner: Planner, by: str, least_blocks: int) -> list[Plan]:
@@ -40,8 +24,8 @@ def frontier_table(planner: Planner, by: str, least_blocks: int) -> str:
         '|---|---|---|---|---|---|' + ('---|' if timed else ''),
     ]
     for plan in plans:
-        recomputed = [*map(str, plan.recomputed), *(['neck and heads'] if plan.behind_recomputed else [])]
-        cells = [plan.title, f'{plan.peak / 1e6:.0f}', f'{plan.peak / first.peak:.2f}']
+        recomputed = [*map(str, plan.recomputed), *(['neck and heads'] if plan.neck_and_heads_recomputed else [])]
+        cells = [plan.title, megabytes(plan.peak), f'{plan.peak / first.peak:.2f}']
         cells += [f'{plan.flops / first.flops:.2f}', *([f'{plan.seconds / first.seconds:.2f}'] if timed else [])]
         lines.append('| ' + ' | '.join([*cells, ', '.join(plan.ends), ', '.join(recomputed)]) + ' |')
     return '\n'.join(lines)
@@ -65,15 +49,20 @@ def report(planner: Planner, cfg: Config, memory: int, by: str, least_blocks: in
     if not plans:
         least = min(ways(planner, by, least_blocks), key=lambda plan: plan.peak)
         lines.append(
-            f'Nothing fits into {memory / 1e6:.0f} MB: the least is {least.peak / 1e6:.0f} MB ({least.title}). Take '
+            f'Nothing fits into {megabytes(memory)} MB: the least is {megabytes(least.peak)} MB ({least.title}). Take '
             'fewer or smaller images, or lighter local heads'
         )
         return '\n'.join(lines)
     best = min(plans, key=lambda plan: getattr(plan, by))
-    lines.append(f'The fastest within {memory / 1e6:.0f} MB, by {by}: {best.title}, {best.peak / 1e6:.0f} MB. Write:')
+    lines.append(f'The fastest within {megabytes(memory)} MB, by {by}: {best.title}, {megabytes(best.peak)} MB. Write:')
     lines += ['', best.lines(cfg)]
     if local is not None and best is not local:
-        lines += ['', f'The fastest of local learning: {local.title}, {local.peak / 1e6:.0f} MB:', '', local.lines(cfg)]
+        lines += [
+            '',
+            f'The fastest of local learning: {local.title}, {megabytes(local.peak)} MB:',
+            '',
+            local.lines(cfg),
+        ]
     lines += ['', 'All with lean losses: mmman.LeanFocalLoss for FocalLoss, mmman.LeanCrossEntropyLoss for mmseg.']
     return '\n'.join(lines)
 

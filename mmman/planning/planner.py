@@ -6,8 +6,10 @@ from operator import attrgetter
 
 from mmengine.config import Config
 
-from mmman.costs.part_costs import Cost, PartCosts
-from mmman.costs.variants import behind
+from mmman.costs.part_costs import PartCost, PartCosts
+from mmman.costs.variants import neck_and_heads
+
+from .pareto import undominated
 
 INFINITE = float('inf')
 
@@ -20,7 +22,7 @@ class Plan:
         name (str): ``'end to end'``, ``'end to end, with_cp'``, ``'end to end, all recomputed'`` or ``'MAN++'``.
         ends (tuple[str, ...]): The last segment of each block but the last.
         recomputed (tuple[int, ...]): Numbers of the blocks whose activations are recomputed.
-        behind_recomputed (bool): Whether those of neck and heads are.
+        neck_and_heads_recomputed (bool): Whether those of neck and heads are.
         peak (int): The most bytes of live tensors at once.
         blocks (tuple[int, ...]): That of each block.
         flops (int): Floating point operations of a step.
@@ -30,7 +32,7 @@ class Plan:
     name: str
     ends: tuple[str, ...]
     recomputed: tuple[int, ...]
-    behind_recomputed: bool
+    neck_and_heads_recomputed: bool
     peak: int
     blocks: tuple[int, ...]
     flops: int
@@ -59,21 +61,24 @@ class Plan:
         partition = f'ends={list(self.ends)!r}' if self.ends else 'num_blocks=1'
         backbone = f'with_cp={list(self.recomputed)!r}, partition=dict(_delete_=True, {partition})'
         lines = [f'model = dict(backbone=dict({backbone}))']
-        if self.behind_recomputed:
+        if self.neck_and_heads_recomputed:
             hooks = [dict(hook) for hook in cfg.get('custom_hooks', [])]
-            hooks.append(dict(type='mmman.RecomputeHook', parts=behind(cfg.model)))
+            hooks.append(dict(type='mmman.RecomputeHook', parts=neck_and_heads(cfg.model)))
             lines.append(f'custom_hooks = {hooks!r}')
         return '\n'.join(lines)
 
 
 @dataclass(frozen=True, eq=False)
-class _Block:
-    """Segments first..last; what follows them is auxiliary network and local head, or neck and heads."""
+class _Choice:
+    """A block that a plan may have: segments first..last, recomputed or not, and what follows them.
+
+    The end is auxiliary network and local head, or neck and heads.
+    """
 
     first: int
     last: int
     recomputed: tuple[bool, ...]  # of each segment
-    end: Cost
+    end: PartCost
     is_last_local: bool | None  # None for the last block
 
     @property
@@ -95,7 +100,11 @@ class Planner:
     @cached_property
     def resident(self) -> int:
         """Bytes of the plain model and its optimizer states, and of the batch."""
-        return sum(s.resident for s in self.costs.segments) + self.costs.behind[True, False].resident + self.costs.batch
+        return (
+            sum(s.resident for s in self.costs.segments)
+            + self.costs.neck_and_heads[True, False].resident
+            + self.costs.batch
+        )
 
     # ------------------------------------------------------------------------------------------------ ways end to end
 
@@ -111,9 +120,9 @@ class Planner:
         """Everything recomputed."""
         return self._in_one_block('end to end, all recomputed', [True] * self.count, True)
 
-    def _in_one_block(self, name: str, recomputed: list[bool], behind: bool) -> Plan:
-        block = _Block(0, self.count - 1, tuple(recomputed), self.costs.behind[True, behind], None)
-        return self._plan((block,), name, behind)
+    def _in_one_block(self, name: str, recomputed: list[bool], neck_and_heads_recomputed: bool) -> Plan:
+        end = self.costs.neck_and_heads[True, neck_and_heads_recomputed]
+        return self._plan((_Choice(0, self.count - 1, tuple(recomputed), end, None),), name, neck_and_heads_recomputed)
 
     # -------------------------------------------------------------------------------------------------- local learning
 
@@ -140,12 +149,11 @@ class Planner:
             by (str): See :meth:`fastest`.
             least_blocks (int): See :meth:`fastest`.
         """
-        plans = []
-        plan = self._fit(INFINITE, by, least_blocks)
-        while plan is not None:
-            plans = [other for other in plans if getattr(other, by) < getattr(plan, by)] + [plan]
-            plan = self._fit(0.99 * plan.peak, by, least_blocks)
-        return tuple(plans)
+        plans, memory = [], INFINITE
+        while (plan := self._fit(memory, by, least_blocks)) is not None:
+            plans.append(plan)
+            memory = 0.99 * plan.peak
+        return tuple(undominated(plans, attrgetter('peak'), attrgetter(by)))
 
     def _fit(self, memory: float, by: str, least_blocks: int) -> Plan | None:
         # Auxiliary networks and local heads are resident, too, and how many there are depends on the plan. What is
@@ -155,17 +163,17 @@ class Planner:
             blocks = self._shortest(memory - self.resident - added, by, least_blocks)
             if blocks is None:
                 return None
-            plan = self._plan(blocks, 'MAN++', blocks[-1].end is self.costs.behind[False, True])
+            plan = self._plan(blocks, 'MAN++', blocks[-1].end is self.costs.neck_and_heads[False, True])
             if plan.peak <= memory:
                 return plan
             added = _added(blocks)
 
-    def _shortest(self, budget: float, by: str, least_blocks: int) -> tuple[_Block, ...] | None:
+    def _shortest(self, budget: float, by: str, least_blocks: int) -> tuple[_Choice, ...] | None:
         """Shortest path over the ends of blocks, through blocks that need no more than the budget."""
         # By the next segment, the number of blocks so far (no further than it matters), and whether only the last block
         # may follow: the least work, and its blocks.
-        found: dict[tuple[int, int, bool], tuple[float, tuple[_Block, ...]]] = {(0, 0, False): (0.0, ())}
-        best: tuple[float, tuple[_Block, ...] | None] = (INFINITE, None)
+        found: dict[tuple[int, int, bool], tuple[float, tuple[_Choice, ...]]] = {(0, 0, False): (0.0, ())}
+        best: tuple[float, tuple[_Choice, ...] | None] = (INFINITE, None)
         for first in range(self.count):
             for have in range(least_blocks):
                 work, blocks = found.get((first, have, False), (INFINITE, ()))
@@ -182,10 +190,10 @@ class Planner:
         return best[1]
 
     @lru_cache  # noqa: B019
-    def _local_blocks(self, first: int) -> list[_Block]:
+    def _local_blocks(self, first: int) -> list[_Choice]:
         """Blocks that begin here and have something to learn."""
         return [
-            _Block(
+            _Choice(
                 first, last, (recomputed,) * (last + 1 - first), self.costs.local[last, is_last, recomputed], is_last
             )
             for last in range(first, self.count - 1)
@@ -195,14 +203,14 @@ class Planner:
         ]
 
     @lru_cache  # noqa: B019
-    def _last_blocks(self, first: int) -> list[_Block]:
+    def _last_blocks(self, first: int) -> list[_Choice]:
         return [
-            _Block(first, self.count - 1, (recomputed,) * (self.count - first), self.costs.behind[False, behind], None)
+            _Choice(first, self.count - 1, (recomputed,) * (self.count - first), end, None)
             for recomputed in (False, True)
-            for behind in (False, True)
+            for end in (self.costs.neck_and_heads[False, False], self.costs.neck_and_heads[False, True])
         ]
 
-    def _peak_of(self, block: _Block) -> int:
+    def _peak_of(self, block: _Choice) -> int:
         """The most bytes while a block is at work, beyond what stays between steps."""
         return self._received(block.first) + self._own_peak(block)
 
@@ -212,7 +220,7 @@ class Planner:
         return sum(self.costs.segments[i].output for i in handed_on)
 
     @lru_cache  # noqa: B019
-    def _own_peak(self, block: _Block) -> int:
+    def _own_peak(self, block: _Choice) -> int:
         parts = self.costs.segments[block.first : block.last + 1]
         closes = self.costs.closes[block.first : block.last + 1]
         alive, peak, before = 0, 0, []
@@ -234,20 +242,20 @@ class Planner:
         return peak
 
     @lru_cache  # noqa: B019
-    def _work_of(self, block: _Block, by: str) -> float:
+    def _work_of(self, block: _Choice, by: str) -> float:
         parts = self.costs.segments[block.first : block.last + 1]
         again = sum(
             getattr(part, by)[0] for part, recomputed in zip(parts, block.recomputed, strict=True) if recomputed
         )
         return again + sum(sum(getattr(part, by)) for part in (*parts, block.end))
 
-    def _plan(self, blocks: tuple[_Block, ...], name: str, behind_recomputed: bool) -> Plan:
+    def _plan(self, blocks: tuple[_Choice, ...], name: str, neck_and_heads_recomputed: bool) -> Plan:
         peaks = tuple(self.resident + _added(blocks) + self._peak_of(block) for block in blocks)
         return Plan(
             name=name,
             ends=tuple(self.costs.names[block.last] for block in blocks[:-1]),
             recomputed=tuple(i for i, block in enumerate(blocks, start=1) if all(block.recomputed)),
-            behind_recomputed=behind_recomputed,
+            neck_and_heads_recomputed=neck_and_heads_recomputed,
             peak=max(peaks),
             blocks=peaks,
             flops=round(sum(self._work_of(block, 'flops') for block in blocks)),
@@ -255,6 +263,6 @@ class Planner:
         )
 
 
-def _added(blocks: tuple[_Block, ...]) -> int:
+def _added(blocks: tuple[_Choice, ...]) -> int:
     """Bytes of auxiliary networks and local heads with their optimizer states."""
     return sum(block.end.resident for block in blocks if block.is_local)

@@ -1,6 +1,5 @@
 """The pictures of the analyses."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from mmengine.fileio import dump
 
 from .grad_cam import Explanation
 
@@ -86,7 +86,7 @@ def draw_metrics(metrics: dict[str, dict[str, float]], title: str, file: Path) -
     names = [name for name, value in next(iter(metrics.values())).items() if isinstance(value, float)]
     drawn = {name: [found[name] for found in metrics.values()] for name in names}
     draw_panels([Panel(title, list(metrics), drawn, ylabel=names[0] if len(names) == 1 else '')], file)
-    write_json(metrics, file)
+    dump(metrics, file.with_suffix('.json'), indent=1)
     width = max(map(len, metrics))
     lines = [' ' * width + ''.join(f'{name:>20}' for name in names)]
     lines += [
@@ -136,16 +136,6 @@ def draw_explanations(explanations: Sequence[Explanation], file: Path) -> None:
         for axis in row:
             axis.set_axis_off()
     _save(figure, file)
-
-
-def write_json(values: Any, file: Path) -> None:
-    """Write numbers beside a picture, with its name and ``.json``.
-
-    Args:
-        values: The numbers.
-        file (Path): The picture's file.
-    """
-    file.with_suffix('.json').write_text(json.dumps(values, indent=1) + '\n')
 
 
 def _save(figure: Figure, file: Path) -> None:

@@ -12,7 +12,7 @@ PAPER_EPS = 0.02
 
 
 @dataclass(frozen=True)
-class Costs:
+class Symbols:
     """A network and its cut, in the paper's symbols.
 
     Args:
@@ -58,16 +58,16 @@ class Costs:
 # ------------------------------------------------------------------------------------------------------- parameters
 
 
-def added_params(costs: Costs) -> float:
+def added_params(symbols: Symbols) -> float:
     """Eq. (8): parameters that MAN++ adds, (K - 1)(1 + eps) P."""
-    return costs.added_layers * costs.params
+    return symbols.added_layers * symbols.params
 
 
-def added_params_bounds(costs: Costs, smallest: float, largest: float) -> tuple[float, float]:
+def added_params_bounds(symbols: Symbols, smallest: float, largest: float) -> tuple[float, float]:
     """Eq. (9): the least and the most that it can add, (K - 1)(1 + eps) times the smallest and the largest layer.
 
     Args:
-        costs (Costs): The network.
+        symbols (Symbols): The network.
         smallest (float): Parameters of the smallest layer.
         largest (float): Parameters of the largest layer.
 
@@ -76,31 +76,31 @@ def added_params_bounds(costs: Costs, smallest: float, largest: float) -> tuple[
     """
     _check_number('smallest', smallest, 0)
     _check_number('largest', largest, smallest)
-    return costs.added_layers * smallest, costs.added_layers * largest
+    return symbols.added_layers * smallest, symbols.added_layers * largest
 
 
-def added_params_ratio_bounds(costs: Costs) -> tuple[float, float]:
+def added_params_ratio_bounds(symbols: Symbols) -> tuple[float, float]:
     """Eq. (10): bounds of what it adds over the network's own parameters, (K - 1)(1 + eps) / L times 1 / r and r."""
-    ratio = costs.added_layers / costs.num_layers
-    return ratio / costs.imbalance, ratio * costs.imbalance
+    ratio = symbols.added_layers / symbols.num_layers
+    return ratio / symbols.imbalance, ratio * symbols.imbalance
 
 
 # -------------------------------------------------------------------------------------------------------- computing
 
 
-def end_to_end_flops(costs: Costs) -> float:
+def end_to_end_flops(symbols: Symbols) -> float:
     """Eq. (11): operations of a step end to end, a forward and a backward of the same cost, 2 L F."""
-    return 2 * costs.num_layers * costs.flops
+    return 2 * symbols.num_layers * symbols.flops
 
 
-def flops(costs: Costs) -> float:
+def flops(symbols: Symbols) -> float:
     """Eq. (12): operations of a step of MAN++, 2 L F + (K - 1)(1 + eps) F."""
-    return end_to_end_flops(costs) + costs.added_layers * costs.flops
+    return end_to_end_flops(symbols) + symbols.added_layers * symbols.flops
 
 
-def flops_ratio(costs: Costs) -> float:
+def flops_ratio(symbols: Symbols) -> float:
     """Eq. (13): operations over those of end to end, 1 + (K - 1)(1 + eps) / (2 L)."""
-    return 1 + costs.added_layers / (2 * costs.num_layers)
+    return 1 + symbols.added_layers / (2 * symbols.num_layers)
 
 
 def largest_num_blocks(overhead: float, num_layers: int, eps: float = PAPER_EPS) -> int:
@@ -111,7 +111,7 @@ def largest_num_blocks(overhead: float, num_layers: int, eps: float = PAPER_EPS)
     Args:
         overhead (float): delta, the share: 0.1 for a tenth. 0 or more.
         num_layers (int): L.
-        eps (float): See :class:`Costs`.
+        eps (float): See :class:`Symbols`.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -125,20 +125,20 @@ def largest_num_blocks(overhead: float, num_layers: int, eps: float = PAPER_EPS)
 # ------------------------------------------------------------------------------------------------------ activations
 
 
-def end_to_end_activations(costs: Costs) -> float:
+def end_to_end_activations(symbols: Symbols) -> float:
     """Eq. (15): bytes of the activations that end-to-end training keeps, L A."""
-    return costs.num_layers * costs.activations
+    return symbols.num_layers * symbols.activations
 
 
-def block_activations(costs: Costs) -> float:
+def block_activations(symbols: Symbols) -> float:
     """Eq. (16): bytes of the activations of a block, its copied layer and LB, (L / K + 1 + eps) A; L A where K is 1."""
-    added = 1 + costs.eps if costs.num_blocks > 1 else 0
-    return (costs.num_layers / costs.num_blocks + added) * costs.activations
+    added = 1 + symbols.eps if symbols.num_blocks > 1 else 0
+    return (symbols.num_layers / symbols.num_blocks + added) * symbols.activations
 
 
-def activations_ratio(costs: Costs) -> float:
+def activations_ratio(symbols: Symbols) -> float:
     """Eq. (17): the peak of the activations over end to end's, 1 / K + (1 + eps) / L; 1 where K is 1."""
-    return block_activations(costs) / end_to_end_activations(costs)
+    return block_activations(symbols) / end_to_end_activations(symbols)
 
 
 def smallest_num_blocks(target: float, num_layers: int, eps: float = PAPER_EPS) -> int:
@@ -149,7 +149,7 @@ def smallest_num_blocks(target: float, num_layers: int, eps: float = PAPER_EPS) 
     Args:
         target (float): rho, the share: 0.25 for a quarter. Above 0.
         num_layers (int): L.
-        eps (float): See :class:`Costs`.
+        eps (float): See :class:`Symbols`.
 
     Returns:
         int: K; 1 where the target is 1 or more.
@@ -162,7 +162,7 @@ def smallest_num_blocks(target: float, num_layers: int, eps: float = PAPER_EPS) 
     _check_number('target (rho)', target, 0)
     if target >= 1:
         return 1
-    least = activations_ratio(Costs(num_layers, num_layers, eps)) if num_layers > 1 else 1.0
+    least = activations_ratio(Symbols(num_layers, num_layers, eps)) if num_layers > 1 else 1.0
     if target < _exact(least):
         raise ValueError(
             f'no number of blocks brings the activations of {num_layers} layers to {target:g} of end to end: '

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from mmman.costs.counted_cost import PARTS, Cost, CountedCost
+from mmman.costs.counted_cost import PARTS, Count, CountedCost
 
 from . import cost_model
-from .cost_model import Costs
+from .cost_model import Symbols
 
 QUANTITIES = {'params': ('parameters, M', 1e6), 'flops': ('GFLOP of a step', 1e9), 'activations': ('kept, MB', 1e6)}
 
 
-def theory_of(counted: CountedCost, eps: float = cost_model.PAPER_EPS) -> Costs:
+def theory_of(counted: CountedCost, eps: float = cost_model.PAPER_EPS) -> Symbols:
     """What the paper's equations are given of a model, so that they agree with it on end-to-end training.
 
     A layer is what a block can end with. All that the model costs end to end, neck and heads included, is shared out
@@ -21,7 +21,7 @@ def theory_of(counted: CountedCost, eps: float = cost_model.PAPER_EPS) -> Costs:
         eps (float): LB relative to a layer; 1 is what it is in the code.
     """
     num_layers, end_to_end = len(counted.segment_params), counted.end_to_end
-    return Costs(
+    return Symbols(
         num_layers=num_layers,
         num_blocks=len(counted.blocks),
         eps=eps,
@@ -32,7 +32,7 @@ def theory_of(counted: CountedCost, eps: float = cost_model.PAPER_EPS) -> Costs:
     )
 
 
-def compare(counted: CountedCost, eps: float = cost_model.PAPER_EPS) -> dict[str, Any]:
+def compare_theory_with_count(counted: CountedCost, eps: float = cost_model.PAPER_EPS) -> dict[str, Any]:
     """Theory and count of every block and of the whole, for a table or as JSON.
 
     Args:
@@ -44,24 +44,24 @@ def compare(counted: CountedCost, eps: float = cost_model.PAPER_EPS) -> dict[str
         with its parts; ``end_to_end``; ``whole``, the sum of parameters and operations, and the largest block's
         activations, in theory and counted; ``ratio``, these over end to end's; and ``added_params_ratio_bounds``.
     """
-    costs = theory_of(counted, eps)
-    share = costs.num_layers / costs.num_blocks
+    symbols = theory_of(counted, eps)
+    share = symbols.num_layers / symbols.num_blocks
     blocks = []
     for parts in counted.blocks:
         added = 0 if parts is counted.blocks[-1] else 1 + eps
         theory = dict(
-            params=(share + added) * costs.params,
-            flops=(2 * share + added) * costs.flops,
-            activations=(share + added) * costs.activations,
+            params=(share + added) * symbols.params,
+            flops=(2 * share + added) * symbols.flops,
+            activations=(share + added) * symbols.activations,
         )
         of_parts = {name: vars(parts[name]) for name in PARTS}
-        blocks.append(dict(theory=theory, counted=vars(sum(parts.values(), Cost())), parts=of_parts))
+        blocks.append(dict(theory=theory, counted=vars(sum(parts.values(), Count())), parts=of_parts))
     end_to_end = vars(counted.end_to_end)
     whole = dict(
         theory=dict(
-            params=end_to_end['params'] + cost_model.added_params(costs),
-            flops=cost_model.flops(costs),
-            activations=cost_model.block_activations(costs),
+            params=end_to_end['params'] + cost_model.added_params(symbols),
+            flops=cost_model.flops(symbols),
+            activations=cost_model.block_activations(symbols),
         ),
         counted=dict(
             params=sum(block['counted']['params'] for block in blocks),
@@ -70,12 +70,12 @@ def compare(counted: CountedCost, eps: float = cost_model.PAPER_EPS) -> dict[str
         ),
     )
     return dict(
-        symbols=vars(costs),
+        symbols=vars(symbols),
         blocks=blocks,
         end_to_end=end_to_end,
         whole=whole,
         ratio={who: {name: value[name] / end_to_end[name] for name in value} for who, value in whole.items()},
-        added_params_ratio_bounds=cost_model.added_params_ratio_bounds(costs),
+        added_params_ratio_bounds=cost_model.added_params_ratio_bounds(symbols),
     )
 
 
@@ -83,7 +83,7 @@ def table(comparison: dict[str, Any]) -> str:
     """Write a comparison for people.
 
     Args:
-        comparison (dict[str, Any]): What :func:`compare` gave.
+        comparison (dict[str, Any]): What :func:`compare_theory_with_count` gave.
     """
     symbols = comparison['symbols']
     low, high = comparison['added_params_ratio_bounds']

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .schedule import Block, Link, Schedule
+from .schedule import Link, Schedule, TimedBlock
 from .simulate import simulate
 
 FLOAT32 = 4
@@ -121,7 +121,7 @@ def predict(row: PaperTimes, link: Link, forward_fraction: float = 1 / 3) -> Pre
     """
 
     def epoch(num_blocks: int, one: float, num_params: float, output_bytes: float, on: Link, pipelined: bool) -> float:
-        block = Block(one / row.batches / num_blocks, FLOAT32 * num_params / num_blocks, output_bytes)
+        block = TimedBlock(one / row.batches / num_blocks, FLOAT32 * num_params / num_blocks, output_bytes)
         stages = ((block,),) * num_blocks if pipelined else ((block,) * num_blocks,)
         replicas = 1 if pipelined else row.devices
         schedule = Schedule(stages, replicas, link=on, delay=None, prefetch=True, forward_fraction=forward_fraction)

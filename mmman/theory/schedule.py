@@ -9,8 +9,8 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Block:
-    """What one block costs in one batch. A model that is trained end to end is one block.
+class TimedBlock:
+    """What one block costs a device in one batch. A model that is trained end to end is one block.
 
     Args:
         seconds (float): Forward, backward and step, with the block's auxiliary and its local head.
@@ -69,7 +69,7 @@ class Schedule:
     One stage and one replica is one process, one stage with replicas data parallel training, one replica a pipeline.
 
     Args:
-        stages (tuple[tuple[Block, ...], ...]): The blocks of each stage, in the order of the network.
+        stages (tuple[tuple[TimedBlock, ...], ...]): The blocks of each stage, in the order of the network.
         replicas (int): Pipelines side by side, whose gradients are averaged stage by stage. Defaults to 1.
         link (Link): Defaults to one that costs nothing.
         forward_fraction (float): The part of a block's seconds after which its output is there. Defaults to 1/3.
@@ -89,7 +89,7 @@ class Schedule:
         ValueError: If one of them is out of range.
     """
 
-    stages: tuple[tuple[Block, ...], ...]
+    stages: tuple[tuple[TimedBlock, ...], ...]
     replicas: int = 1
     link: Link = Link()
     forward_fraction: float = 1 / 3
@@ -121,15 +121,15 @@ class Schedule:
         return sum(seconds) / max(seconds) * self.replicas
 
 
-def group(blocks: Sequence[Block], num_stages: int) -> tuple[tuple[Block, ...], ...]:
+def group(blocks: Sequence[TimedBlock], num_stages: int) -> tuple[tuple[TimedBlock, ...], ...]:
     """Cut a row of blocks into stages so that the slowest stage is as fast as can be.
 
     Args:
-        blocks (Sequence[Block]): In the order of the network.
+        blocks (Sequence[TimedBlock]): In the order of the network.
         num_stages (int): Number of stages.
 
     Returns:
-        tuple[tuple[Block, ...], ...]: The blocks of each stage.
+        tuple[tuple[TimedBlock, ...], ...]: The blocks of each stage.
 
     Raises:
         ValueError: If there are fewer blocks than stages.
@@ -154,31 +154,31 @@ def group(blocks: Sequence[Block], num_stages: int) -> tuple[tuple[Block, ...], 
     return tuple(tuple(blocks[a:b]) for a, b in zip(starts, starts[1:] + (len(blocks),), strict=True))
 
 
-def read_blocks(path: str | Path) -> tuple[list[Block], Block | None]:
+def read_blocks(path: str | Path) -> tuple[list[TimedBlock], TimedBlock | None]:
     """Read measured costs from a JSON file.
 
     ``{"blocks": [{"seconds": 0.8, "gradient_bytes": 4e6, "output_bytes": 1e6, "source_bytes": 3e5}, ...],
-    "end_to_end": {"seconds": 2.9, "gradient_bytes": 9e7}}``, whose keys are the arguments of :class:`Block`;
+    "end_to_end": {"seconds": 2.9, "gradient_bytes": 9e7}}``, whose keys are the arguments of :class:`TimedBlock`;
     ``end_to_end`` may be missing, and all keys but ``seconds``.
 
     Args:
         path (str | Path): The file.
 
     Returns:
-        tuple[list[Block], Block | None]: The blocks, and the model as trained end to end.
+        tuple[list[TimedBlock], TimedBlock | None]: The blocks, and the model as trained end to end.
 
     Raises:
         ValueError: If a key is unknown or missing, or a value is not a number.
     """
     content = json.loads(Path(path).read_text())
-    known = {field.name for field in fields(Block)}
+    known = {field.name for field in fields(TimedBlock)}
     if not isinstance(content, dict) or not {'blocks'} <= set(content) <= {'blocks', 'end_to_end'}:
         raise ValueError(f'{path} takes "blocks" and may take "end_to_end", got {list(content)}')
 
-    def block(costs: dict[str, float]) -> Block:
+    def block(costs: dict[str, float]) -> TimedBlock:
         if not {'seconds'} <= set(costs) <= known or not all(isinstance(v, (int, float)) for v in costs.values()):
             raise ValueError(f'{path}: a block takes the number "seconds" and may take {sorted(known)}, got {costs}')
-        return Block(**costs)
+        return TimedBlock(**costs)
 
     end_to_end = content.get('end_to_end')
     return [block(costs) for costs in content['blocks']], None if end_to_end is None else block(end_to_end)

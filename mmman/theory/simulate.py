@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .schedule import Block, Schedule
+from .schedule import Schedule, TimedBlock
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ class _Stage:
     """One stage on all replicas: what its devices and its incoming links are busy with.
 
     Args:
-        blocks (tuple[Block, ...]): The blocks of the stage.
+        blocks (tuple[TimedBlock, ...]): The blocks of the stage.
         schedule (Schedule): The rest.
     """
 
-    def __init__(self, blocks: tuple[Block, ...], schedule: Schedule) -> None:
+    def __init__(self, blocks: tuple[TimedBlock, ...], schedule: Schedule) -> None:
         self.blocks, self.schedule = blocks, schedule
         replicas = range(schedule.replicas)
         self.free = [0.0 for _ in replicas]  # when the device is done with all so far
@@ -170,7 +170,7 @@ class _Stage:
         self.sent[r].append(forward)
         return forward
 
-    def _average(self, block: Block, forward: list[float], backward: list[float], i: int) -> float:
+    def _average(self, block: TimedBlock, forward: list[float], backward: list[float], i: int) -> float:
         """Average a block's gradients over the replicas, after those of the block before; returns when it is done."""
         own_backward = len(self.schedule.stages) == 1 and i == len(self.blocks) - 1
         start = max(self._averaging_until, *(forward if own_backward else backward))

@@ -3,15 +3,14 @@ import json
 import pytest
 from scenarios.runner import tiny_run_cfg
 
-from mmman.costs.benchmark import Row, Way, choose, compare, median_ratios, save, table, ways_of
+from mmman.costs.benchmark import Row, Way, choose, measure_ways, median_ratios, save, table, ways_of
 from mmman.costs.variants import end_to_end
-from mmman.planning.frontier_plot import frontier, plot_frontier
 
 
 def test_ways_are_measured_in_processes_of_their_own(tmp_path, bccd):
     cfg = tiny_run_cfg(4, tmp_path, *bccd)
     lines = []
-    rows = compare([Way('end to end', end_to_end(cfg)), Way('local', cfg)], rounds=2, report=lines.append)
+    rows = measure_ways([Way('end to end', end_to_end(cfg)), Way('local', cfg)], rounds=2, report=lines.append)
     assert [row.name for row in rows] == ['end to end', 'local']
     assert [row.peak for row in rows] == [5101482, 5655678]  # as in tests/test_contracts/test_memory.py
     assert len(rows[1].blocks) == 4
@@ -27,7 +26,7 @@ def test_a_process_that_dies_is_named(tmp_path, bccd):
     cfg = tiny_run_cfg(1, tmp_path, *bccd)
     cfg.train_dataloader.dataset.ann_file = 'nowhere.json'
     with pytest.raises(RuntimeError, match="the process that measures 'broken' ended with exit code 1"):
-        compare([Way('broken', cfg)])
+        measure_ways([Way('broken', cfg)])
 
 
 def test_end_to_end_comes_first_and_its_rivals_follow(tmp_path, bccd):
@@ -64,14 +63,3 @@ def test_rows_are_printed_and_saved(tmp_path):
     assert table(ROWS).splitlines()[-1] == '| local | 25 | 0.250 | 12 | 3 | 8 | 2 | 1.100 | 1.25 | **25** 20 |'
     save(ROWS, tmp_path / 'rows.png')
     assert json.loads((tmp_path / 'rows.json').read_text())[1]['blocks'] == [25 * MB, 20 * MB]
-
-
-def test_the_frontier_is_what_nothing_beats(tmp_path):
-    assert frontier([(1.0, 1.0), (0.5, 1.2), (0.6, 1.3), (0.4, 1.3), (0.9, 1.1)]) == [
-        (1.0, 1.0),
-        (0.9, 1.1),
-        (0.5, 1.2),
-        (0.4, 1.3),
-    ]
-    plot_frontier([('end to end', 1.0, 1.0), ('local', 0.5, 1.2)], 'FLOPs', tmp_path / 'plot.png')
-    assert (tmp_path / 'plot.png').stat().st_size > 1000

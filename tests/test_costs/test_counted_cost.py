@@ -6,8 +6,8 @@ import pytest
 from scenarios.runner import tiny_run_cfg
 
 from mmman.costs import TrainingStep
-from mmman.costs.counted_cost import Cost, count_cost
-from mmman.theory.cost_table import compare, table
+from mmman.costs.counted_cost import Count, count_cost
+from mmman.theory.cost_table import compare_theory_with_count, table
 
 DATA = Path(__file__).parents[2] / 'demo/data/bccd_coco'
 CLASSES = ('WBC', 'RBC', 'Platelets')
@@ -22,7 +22,7 @@ def cfg_of(tmp_path, num_blocks=4, **backbone):
 def test_it_adds_up_to_the_whole_step(tmp_path):
     cfg = cfg_of(tmp_path)
     counted, step = count_cost(cfg), TrainingStep(cfg)
-    whole = sum((counted.of_block(i) for i in range(4)), Cost())
+    whole = sum((counted.of_block(i) for i in range(4)), Count())
     assert whole.params == sum(p.numel() for p in step.model.parameters())
     assert whole.flops == step.flops()
     end_to_end = TrainingStep(tiny_run_cfg(None, tmp_path, DATA, classes=CLASSES))
@@ -53,7 +53,7 @@ def test_activations_are_what_autograd_keeps(tmp_path):
 
 def test_parts_that_are_not_there_cost_nothing(tmp_path):
     blocks = count_cost(cfg_of(tmp_path, auxiliary=None)).blocks
-    assert all(block['ema'] == block['learnable_bias'] == Cost() for block in blocks)
+    assert all(block['ema'] == block['learnable_bias'] == Count() for block in blocks)
     assert all(block['layers'].flops and block['head'].flops for block in blocks)
 
 
@@ -64,7 +64,7 @@ def test_recomputation_is_refused(tmp_path):
 
 def test_theory_stands_beside_the_count(tmp_path):
     counted = count_cost(cfg_of(tmp_path))
-    found = compare(counted, eps=1.0)
+    found = compare_theory_with_count(counted, eps=1.0)
     assert (found['symbols']['num_layers'], found['symbols']['num_blocks']) == (9, 4)
     # The theory is scaled to agree with the count end to end; its blocks add up to its whole.
     for name in ('params', 'flops'):

@@ -5,12 +5,14 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from mmcv.ops import RoIAlign, nms
 from scenarios.runner import tiny_run_cfg
 from scenarios.training import build_model, optim_wrapper_for, train
+from scenarios.two_stage import tiny_two_stage_cfg
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmman.costs import DryRun, LiveBytes, TrainingStep, tensors_of
+from mmman.costs import CannotRunDry, DryRun, LiveBytes, TrainingStep, tensors_of
 from mmman.testing import CASES
 
 
@@ -41,10 +43,18 @@ def test_bytes_and_flops_are_those_of_a_real_step(name, with_cp):
     assert counts[0] == counts[1]
 
 
-def test_the_optimizer_states_of_the_first_step_are_made_without_one(tmp_path, bccd):
-    steps = [TrainingStep(tiny_run_cfg(4, tmp_path, *bccd), dry=dry) for dry in (False, True)]
-    assert steps[0].bytes() == steps[1].bytes()
-    assert steps[0].flops() == steps[1].flops()
+@pytest.mark.parametrize('frozen', [False, True])
+@pytest.mark.parametrize('num_blocks', [None, 4])
+def test_the_first_dry_step_makes_the_optimizer_states_of_a_real_one(num_blocks, frozen, tmp_path, bccd):
+    cfg = tiny_run_cfg(num_blocks, tmp_path, *bccd)
+    if frozen:
+        plain = cfg.model.backbone if num_blocks is None else cfg.model.backbone.backbone
+        plain.update(frozen_stages=1, norm_eval=True)
+    real, dry = (TrainingStep(cfg, dry=dry) for dry in (False, True))
+    assert dry.bytes() == real.bytes()
+    assert dry.flops() == real.flops()
+    trained = sum(p.nbytes for p in real.model.parameters() if p.requires_grad)
+    assert dry.bytes().states == trained  # momenta; a frozen parameter has none
 
 
 def test_a_dry_step_has_no_time(tmp_path, bccd):
@@ -87,12 +97,64 @@ def test_storage_is_shared_where_a_real_operation_shares_it():
         assert (x + 0).untyped_storage().data_ptr() != x.untyped_storage().data_ptr()
 
 
-def test_a_known_mask_chooses_and_a_dry_one_is_refused():
+def test_a_known_mask_chooses_and_a_dry_one_chooses_all():
     x = torch.ones(5, 2)
+    known = torch.tensor([True, False, True, True, False])
     with DryRun([x]):
-        assert x[torch.tensor([True, False, True, True, False])].shape == (3, 2)
-        with pytest.raises(RuntimeError, match='cannot be run dry: its result depends on values'):
-            x[x[:, 0] > 0]
+        assert x[known].shape == (3, 2)
+        assert x[:, 0].masked_select(known).shape == (3,)
+        dry = x[:, 0] > 0
+        assert x[dry].shape == (5, 2)
+        assert dry.nonzero().tolist() == [[0], [1], [2], [3], [4]]
+        x[dry] = 3.0
+        assert x.long().unique().tolist() == [0]  # a dry number is 0
+
+
+def test_what_torch_does_not_dispatch_reads_zeros():
+    boxes, scores = 10 * torch.rand(1000, 4), torch.rand(1000)
+    with DryRun([boxes, scores]):
+        for _ in range(3):  # memory that was used before is cleared, too
+            assert not (boxes + 1).numpy().any()
+            assert not (boxes.double() + 1).t().numpy().any()
+        dets, kept = nms(boxes + 1, scores + 1, iou_threshold=0.5)
+        rois = torch.cat([boxes.new_full((1000, 1), 7), boxes], dim=1)
+        features = RoIAlign(7, 1.0)(scores.expand(2, 8, 16, 16, 1000)[..., 0].contiguous(), rois)
+    assert dets.shape == (1000, 5) and kept.shape == (1000,)
+    assert features.shape == (1000, 8, 7, 7)
+
+
+def test_what_is_not_torchs_own_runs_on_zeros():
+    library = torch.library.Library('mmman_test', 'DEF')
+    library.define('add_one(Tensor x) -> Tensor')
+    library.impl('add_one', lambda x: torch.from_numpy(x.detach().numpy() + 1), 'CPU')
+    x = torch.rand(5)
+    with DryRun([x]):
+        y = torch.ops.mmman_test.add_one(x + 2)
+        assert y.numpy().tolist() == [1] * 5
+        assert y.sum().item() == 0  # its result is dry
+
+
+def test_what_knows_no_meta_tensors_is_refused_in_one_line():
+    x = torch.ones(5)
+    with (
+        DryRun([x]),
+        pytest.raises(CannotRunDry, match='aten.histogram.* cannot be run dry: .* Measure a real') as error,
+    ):
+        x.histogram(3)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('name', ['faster', 'mask'])
+def test_two_stages_cost_what_the_config_allows_at_the_most(name, tmp_path, bccd):
+    data_root, _, classes = bccd
+    real, dry = (
+        TrainingStep(tiny_two_stage_cfg(name, 4, tmp_path, data_root, classes), dry=dry) for dry in (False, True)
+    )
+    assert dry.bytes().resident == real.bytes().resident
+    assert real.bytes().peak <= dry.bytes().peak
+    if name == 'faster':  # others compute more for each positive RoI
+        assert dry.flops() == real.flops()
+        assert dry.bytes().peak == pytest.approx(real.bytes().peak, rel=0.1)
 
 
 def test_memory_that_is_counted_is_not_taken():

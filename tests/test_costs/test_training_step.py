@@ -85,3 +85,13 @@ def test_a_step_in_backward_is_the_same_step_without_gradients(optimizer, tmp_pa
         assert kind(cfg, dry=True).bytes().peak == pytest.approx(peaks[-1], rel=0.01)
     assert_same_state(models[1], models[0])
     assert peaks[1] <= peaks[0]
+
+
+def test_a_step_in_backward_leaves_frozen_parameters_alone(tmp_path):
+    cfg = tiny_run_cfg(None, tmp_path, DATA, classes=CLASSES)
+    cfg.model.backbone.update(frozen_stages=1, norm_eval=True)
+    steps = StepInBackward(cfg, dry=True)
+    trained = sum(p.nbytes for p in steps.model.parameters() if p.requires_grad)
+    assert trained < sum(p.nbytes for p in steps.model.parameters())
+    assert steps.bytes().states == trained
+    assert all(p.grad is None for p in steps.model.parameters())

@@ -1,21 +1,57 @@
 import pytest
+from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import Config
+from mmengine.registry import HOOKS, OPTIM_WRAPPERS, OPTIMIZERS
 from scenarios.runner import tiny_run_cfg
 
+import mmman
 from mmman.costs import variants
 from mmman.testing import CASES
+from mmman.toolboxes import type_name
 
 
-@pytest.fixture
-def cfg(tmp_path, bccd):
-    return tiny_run_cfg(4, tmp_path, *bccd)
+def with_classes(cfg):
+    """The config as a lazy one is: types are classes, and there is no default scope."""
+
+    def replace(node):
+        for value in node.values() if isinstance(node, dict) else node:
+            if isinstance(value, (dict, list, tuple)):
+                replace(value)
+        if isinstance(node, dict) and isinstance(node.get('type'), str):
+            kinds = (registry.get(node.type) for registry in (MODELS, TASK_UTILS, HOOKS, OPTIM_WRAPPERS, OPTIMIZERS))
+            node.type = next((kind for kind in kinds if kind is not None), node.type)  # initialisers stay
+
+    for part in (cfg.model, cfg.custom_hooks, cfg.optim_wrapper):
+        replace(part)
+    cfg.optim_wrapper.constructor = mmman.LocalOptimWrapperConstructor
+    cfg.default_scope = None
+    return cfg
+
+
+@pytest.fixture(params=['strings', 'classes'])
+def cfg(request, tmp_path, bccd):
+    found = tiny_run_cfg(4, tmp_path, *bccd)
+    return found if request.param == 'strings' else with_classes(found)
 
 
 def test_end_to_end_has_nothing_of_local_learning(cfg):
     plain = variants.end_to_end(cfg)
-    assert plain.model.backbone.type == 'ResNet'
+    assert type_name(plain.model.backbone.type) == 'ResNet'
     assert 'mmman' not in plain.dump()
-    assert cfg.model.backbone.type == 'mmman.LocalBackbone'  # the config itself stays
+    assert type_name(cfg.model.backbone.type) == 'LocalBackbone'  # the config itself stays
+
+
+def test_end_to_end_has_the_optimizer_constructor_that_the_config_named(cfg):
+    own = 'LearningRateDecayOptimizerConstructor'
+    cfg.optim_wrapper.base_constructor = own
+    wrapper = variants.end_to_end(cfg).optim_wrapper
+    assert wrapper.constructor == own and 'base_constructor' not in wrapper
+    # A config for LocalRunner names its own constructor: the runner puts ours around it.
+    cfg.runner_type = 'mmman.LocalRunner'
+    cfg.optim_wrapper.pop('base_constructor')
+    cfg.optim_wrapper.constructor = own
+    plain = variants.end_to_end(cfg)
+    assert plain.optim_wrapper.constructor == own and 'runner_type' not in plain
 
 
 def test_end_to_end_of_end_to_end_is_refused(cfg):
@@ -39,7 +75,7 @@ def test_all_is_recomputed(cfg):
 def test_lean_losses_are_in_local_heads_too(cfg):
     lean = variants.lean_losses(cfg)
     assert lean.model.backbone.local_head.head.loss_cls.type == 'mmman.LeanFocalLoss'
-    assert cfg.model.bbox_head.loss_cls.type == 'FocalLoss'
+    assert type_name(cfg.model.bbox_head.loss_cls.type) == 'FocalLoss'
 
 
 def test_nothing_is_recomputed(cfg):
@@ -47,4 +83,4 @@ def test_nothing_is_recomputed(cfg):
     cfg.custom_hooks.append(dict(type='mmman.RecomputeHook', parts=['neck']))
     found = variants.nothing_recomputed(cfg)
     assert found.model.backbone.with_cp is False
-    assert [hook.type for hook in found.custom_hooks] == ['mmman.LocalLossHook']
+    assert [type_name(hook.type) for hook in found.custom_hooks] == ['LocalLossHook']

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from scenarios.runner import tiny_run_cfg
+from scenarios.two_stage import tiny_two_stage_cfg
 
 from mmman.apis import launch
 from mmman.costs import TrainingStep, measure_parts, variants
-from mmman.costs.part_costs import Cost, PartCosts
+from mmman.costs.part_costs import PartCost, PartCosts
+from mmman.costs.units import parse_bytes
 from mmman.planning import Planner
-from mmman.planning.plan_report import frontier_table, parse_bytes, report
+from mmman.planning.plan_report import frontier_table, report
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,22 +76,39 @@ def test_what_does_not_fit_is_not_planned(planned):
         assert planner.fastest(plan.peak).flops <= plan.flops
 
 
+@pytest.mark.parametrize('name', ['mask', 'cascade'])
+def test_two_stage_detectors_are_planned(name, tmp_path, bccd):
+    data_root, _, classes = bccd
+    cfg = tiny_two_stage_cfg(name, 4, tmp_path, data_root, classes)
+    planner = Planner(measure_parts(cfg))
+    assert planner.end_to_end().peak == pytest.approx(measured(variants.end_to_end(cfg)).peak, rel=0.1)
+    assert len(planner.frontier()) > 0
+    assert 'Write:' in report(planner, cfg, 10**9, 'flops', 2)
+
+
+def test_a_config_without_local_heads_is_refused(tmp_path, bccd):
+    cfg = tiny_run_cfg(1, tmp_path, *bccd)
+    cfg.model.backbone.local_head = None
+    with pytest.raises(ValueError, match='model.backbone.local_head is not set, so there are no blocks to plan'):
+        measure_parts(cfg)
+
+
 # ------------------------------------------------------------------------------------------------ numbers made by hand
 
 
 def part(output=10, kept=30, forward=30, backward=60, gradients=5, resident=15, flops=(1, 2)):
-    return Cost(output, kept, forward, backward, gradients, resident, flops)
+    return PartCost(output, kept, forward, backward, gradients, resident, flops)
 
 
-def costs(num_segments, local=None, behind=None):
-    local = local or part(output=0, kept=0, forward=20, backward=20, gradients=3, resident=9, flops=(1, 1))
-    behind = behind or part(output=0, kept=5, forward=10, backward=20, gradients=2, resident=6, flops=(2, 4))
+def costs(num_segments):
+    local = part(output=0, kept=0, forward=20, backward=20, gradients=3, resident=9, flops=(1, 1))
+    neck_and_heads = part(output=0, kept=5, forward=10, backward=20, gradients=2, resident=6, flops=(2, 4))
     return PartCosts(
         names=tuple(f's{i}' for i in range(num_segments)),
         segments=(part(),) * num_segments,
         closes=(False,) * (num_segments - 1) + (True,),
         local={(i, last, again): local for i in range(num_segments) for last in (0, 1) for again in (0, 1)},
-        behind={(one, again): behind for one in (False, True) for again in (False, True)},
+        neck_and_heads={(one, again): neck_and_heads for one in (False, True) for again in (False, True)},
         batch=7,
     )
 

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from mmman.theory.paper_times import TABLE_8, fit_link, fit_loss, predict, with_loss
-from mmman.theory.schedule import Block, Link, Schedule, group, read_blocks
+from mmman.theory.schedule import TimedBlock, Link, Schedule, group, read_blocks
 from mmman.theory.simulate import simulate
 
 F = 1 / 3
 
 
 def pipeline(*seconds, output_bytes=0, source_bytes=0, **kwargs):
-    return Schedule(tuple((Block(s, 0, output_bytes, source_bytes),) for s in seconds), **kwargs)
+    return Schedule(tuple((TimedBlock(s, 0, output_bytes, source_bytes),) for s in seconds), **kwargs)
 
 
 def data_parallel(*blocks, replicas=4, speed=math.inf):
-    return Schedule((tuple(Block(*block) for block in blocks),), replicas, Link(speed))
+    return Schedule((tuple(TimedBlock(*block) for block in blocks),), replicas, Link(speed))
 
 
 def ring(num_bytes, replicas, speed):
@@ -91,11 +91,11 @@ def test_messages_of_one_direction_follow_each_other():
     assert seconds(output_bytes=5, delay=None) == pytest.approx(1.5)  # the receiver's time
     assert seconds(source_bytes=15, delay=5, prefetch=True, iterations=2000) == pytest.approx(1.5, rel=1e-2)
     assert seconds(source_bytes=5, delay=5) == pytest.approx(1.5)
-    first, last = Block(0.5, source_bytes=5), Block(0.5, output_bytes=5)
-    timing = simulate(Schedule(((last, Block(0.5)), (first, Block(0.5))), link=link, delay=9))
+    first, last = TimedBlock(0.5, source_bytes=5), TimedBlock(0.5, output_bytes=5)
+    timing = simulate(Schedule(((last, TimedBlock(0.5)), (first, TimedBlock(0.5))), link=link, delay=9))
     assert timing.fill == pytest.approx(0.5 + F / 2)
     assert timing.seconds_per_batch == pytest.approx(1.5)
-    timing = simulate(Schedule(((Block(0.5), last), (Block(0.5), first)), link=link, delay=9))
+    timing = simulate(Schedule(((TimedBlock(0.5), last), (TimedBlock(0.5), first)), link=link, delay=9))
     assert timing.fill == pytest.approx(0.5 + F / 2 + 0.5)
     assert timing.seconds_per_batch == pytest.approx(1.5)
 
@@ -194,7 +194,7 @@ def test_data_parallel_hides_averaging_behind_the_backward_and_no_more(replicas)
 
 def test_data_parallel_waits_for_the_slowest_in_every_iteration():
     factors = np.exp(0.3 * np.random.default_rng(7).standard_normal((500, 4)) - 0.045)
-    timing = simulate(Schedule(((Block(2),),), 4, jitter=0.3, seed=7), 500)
+    timing = simulate(Schedule(((TimedBlock(2),),), 4, jitter=0.3, seed=7), 500)
     assert timing.ends == pytest.approx(2 * factors.max(axis=1).cumsum())
 
 
@@ -220,14 +220,14 @@ def test_blocks_hide_averaging_behind_the_next_block_and_the_last_behind_its_own
 
 def test_pipelines_side_by_side_average_stage_by_stage():
     speed = ring(1, 2, 1)
-    one, two = (Block(1, 0.5), Block(1, 0.5)), (Block(1, 0.5), Block(1, 0.7))
+    one, two = (TimedBlock(1, 0.5), TimedBlock(1, 0.5)), (TimedBlock(1, 0.5), TimedBlock(1, 0.7))
     timing = simulate(Schedule((one, two), 2, Link(speed), delay=None))
     assert timing.seconds_per_iteration == pytest.approx(2.7)  # a stage's last averaging is hidden by nothing
     assert timing.seconds_per_batch == pytest.approx(1.35)
     assert timing.utilisation == pytest.approx([2 / 2.7, 2 / 2.7], rel=0.01)
     alone = simulate(Schedule((one, two), 1, Link(speed), delay=None))
     assert alone.seconds_per_iteration == pytest.approx(2)
-    assert Schedule((one, (Block(1),)), 3).ideal_speedup == pytest.approx(3 / 2 * 3)
+    assert Schedule((one, (TimedBlock(1),)), 3).ideal_speedup == pytest.approx(3 / 2 * 3)
     waits = [simulate(pipeline(1, 1, jitter=0.3, replicas=r), 1000).seconds_per_iteration for r in (1, 2, 4)]
     assert waits[0] < waits[1] < waits[2]
 
@@ -245,7 +245,7 @@ def test_an_epoch_goes_on_steadily_and_is_shared_by_the_replicas():
 def test_stages_are_as_even_as_can_be():
     rng = random.Random(0)
     for _ in range(20):
-        blocks = [Block(rng.uniform(0.1, 1)) for _ in range(rng.randint(3, 8))]
+        blocks = [TimedBlock(rng.uniform(0.1, 1)) for _ in range(rng.randint(3, 8))]
         stages = group(blocks, 3)
         assert [block for stage in stages for block in stage] == blocks
         cuts = itertools.combinations(range(1, len(blocks)), 2)
@@ -256,7 +256,7 @@ def test_stages_are_as_even_as_can_be():
 def test_measured_blocks_are_read_and_bad_ones_refused(tmp_path):
     path = tmp_path / 'blocks.json'
     path.write_text(json.dumps({'blocks': [{'seconds': 1, 'source_bytes': 5}], 'end_to_end': {'seconds': 2}}))
-    assert read_blocks(path) == ([Block(1, source_bytes=5)], Block(2))
+    assert read_blocks(path) == ([TimedBlock(1, source_bytes=5)], TimedBlock(2))
     for content in ({'block': []}, [1], {'blocks': [{'second': 1}]}, {'blocks': [{'seconds': 'x'}]}):
         path.write_text(json.dumps(content))
         with pytest.raises(ValueError, match=r'blocks\.json.* takes .*got'):
@@ -266,8 +266,8 @@ def test_measured_blocks_are_read_and_bad_ones_refused(tmp_path):
 @pytest.mark.parametrize(
     ('make', 'message'),
     [
-        (lambda: Block(0), 'seconds=0'),
-        (lambda: Block(1, -1), "'gradient_bytes': -1"),
+        (lambda: TimedBlock(0), 'seconds=0'),
+        (lambda: TimedBlock(1, -1), "'gradient_bytes': -1"),
         (lambda: Link(0), 'positive speed'),
         (lambda: Schedule(((),)), r'at least one block, got \[0\]'),
         (lambda: pipeline(1, forward_fraction=2), 'got 2'),
@@ -275,7 +275,7 @@ def test_measured_blocks_are_read_and_bad_ones_refused(tmp_path):
         (lambda: pipeline(1, replicas=0), 'replicas is at least 1, got 0'),
         (lambda: pipeline(1, queue=0), 'queue is at least 1, got 0'),
         (lambda: simulate(pipeline(1), 1), 'at least 2 iterations, got 1'),
-        (lambda: group([Block(1)], 2), '1 blocks cannot be cut into 2'),
+        (lambda: group([TimedBlock(1)], 2), '1 blocks cannot be cut into 2'),
     ],
 )
 def test_bad_input_is_refused(make, message):

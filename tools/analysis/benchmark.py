@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from mmman.apis import launch
-from mmman.costs.benchmark import choose, compare, save, table, ways_of
+from mmman.costs.benchmark import MeasurementError, choose, measure_ways, save, table, ways_of
 from mmman.planning.frontier_plot import plot_frontier
 
 
@@ -45,9 +45,9 @@ def main() -> None:
             ways = ways_of(cfg, tuned)
             if args.ways:
                 ways = choose(ways, args.ways)
-        except (FileNotFoundError, ValueError) as error:
+            rows = measure_ways(ways, args.rounds, lambda line: print(line, flush=True))
+        except (FileNotFoundError, ValueError, MeasurementError) as error:
             raise SystemExit(f'benchmark.py: {error}') from None
-        rows = compare(ways, args.rounds, lambda line: print(line, flush=True))
     print(table(rows))
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)

@@ -9,11 +9,12 @@ import tempfile
 from pathlib import Path
 
 from mmengine.config import DictAction
+from mmengine.fileio import dump
 
 from mmman.apis import launch
 from mmman.probing.checkpoint import LoadedModel
 from mmman.probing.cka import compare_layers
-from mmman.probing.plots import Panel, draw_matrix, draw_panels, write_json
+from mmman.probing.plots import Panel, draw_matrix, draw_panels
 
 
 def parse_args() -> argparse.Namespace:
@@ -57,7 +58,8 @@ def main() -> None:
     draw_panels([Panel('Linear CKA with the reference, layer by layer', names, same, ylabel='CKA')], out)
     matrix = out.with_name(f'{out.stem}_matrix{out.suffix}')
     draw_matrix(found['model'].numpy(), names, 'Linear CKA', ('model', 'reference'), matrix)
-    write_json(dict(layers=names, **{name: values.tolist() for name, values in found.items()}), out)
+    numbers = dict(layers=names, **{name: values.tolist() for name, values in found.items()})
+    dump(numbers, out.with_suffix('.json'), indent=1)
     print(f'{out}, {matrix}')
 
 

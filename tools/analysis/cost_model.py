@@ -2,16 +2,16 @@
 """What MAN++ costs by the paper's equations, beside the count of a config's real model on a batch of its data."""
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
 from mmengine.config import DictAction
+from mmengine.fileio import dump
 
 from mmman.apis import launch
 from mmman.costs.counted_cost import count_cost
 from mmman.theory.cost_model import PAPER_EPS
-from mmman.theory.cost_table import compare, table
+from mmman.theory.cost_table import compare_theory_with_count, table
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,12 +32,12 @@ def main() -> None:
             cfg = launch.load_config(args.config, args.cfg_options, work_dir=work_dir)
             cfg.log_level = 'WARNING'
             launch.check_data(cfg, 'train')
-            comparison = compare(count_cost(cfg), args.eps)
+            comparison = compare_theory_with_count(count_cost(cfg), args.eps)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f'cost_model.py: {error}') from None
     print(table(comparison))
     if args.json:
-        args.json.write_text(json.dumps(comparison, indent=1) + '\n')
+        dump(comparison, args.json, file_format='json', indent=1)
 
 
 if __name__ == '__main__':

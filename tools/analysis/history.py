@@ -4,8 +4,10 @@
 import argparse
 from pathlib import Path
 
+from mmengine.fileio import dump
+
 from mmman.probing.history import read_history
-from mmman.probing.plots import Panel, draw_panels, write_json
+from mmman.probing.plots import Panel, draw_panels
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,7 +28,7 @@ def main() -> None:
     if history.scales:
         panels.append(Panel('Scale s of each auxiliary network', history.steps, history.scales, 'iteration', 's'))
     draw_panels(panels, out)
-    write_json(vars(history), out)
+    dump(vars(history), out.with_suffix('.json'), indent=1)
     print(f'{"":18} {"first loss":>10} {"last loss":>10} {"last s":>7}')
     for name, losses in history.losses.items():
         scale = f'{history.scales[name][-1]:7.3f}' if name in history.scales else f'{"-":>7}'

@@ -5,12 +5,12 @@ Start it on all devices: torchrun --nproc_per_node=N tools/analysis/parallel_cos
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
 import torch.distributed as dist
 from mmengine.config import DictAction
+from mmengine.fileio import dump
 
 from mmman.apis import launch
 from mmman.costs.parallel_steps import ParallelStep, seconds_of_blocks, setups, time_all_in_turn
@@ -43,7 +43,7 @@ def main() -> None:
         blocks = seconds_of_blocks(steps['one process'], args.rounds)
         print('seconds of the blocks on one process: ' + ' '.join(f'{seconds:.3f}' for seconds in blocks))
         if args.blocks:
-            args.blocks.write_text(json.dumps({'blocks': [{'seconds': seconds} for seconds in blocks]}) + '\n')
+            dump({'blocks': [{'seconds': seconds} for seconds in blocks]}, args.blocks, file_format='json')
     dist.barrier()
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from mmman.apis import launch
-from mmman.costs import measure_parts, variants
+from mmman.costs import CannotRunDry, measure_parts, variants
+from mmman.costs.units import parse_bytes
 from mmman.planning import Planner
 from mmman.planning.frontier_plot import plot_frontier
-from mmman.planning.plan_report import frontier_table, parse_bytes, report, ways
+from mmman.planning.plan_report import frontier_table, report, ways
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,7 +37,7 @@ def main() -> None:
         try:
             launch.check_data(cfg, 'train')
             planner = Planner(measure_parts(variants.lean_losses(cfg), timed=args.time))
-        except (FileNotFoundError, ValueError) as error:
+        except (FileNotFoundError, ValueError, CannotRunDry) as error:
             raise SystemExit(f'plan.py: {error}') from None
     by = 'seconds' if args.time else 'flops'
     print(frontier_table(planner, by, args.least_blocks))

@@ -4,7 +4,7 @@
 import argparse
 
 from mmman.theory.paper_times import TABLE_8, fit_link, fit_loss, predict, with_loss
-from mmman.theory.schedule import Block, Link, Schedule, group, read_blocks
+from mmman.theory.schedule import Link, Schedule, TimedBlock, group, read_blocks
 from mmman.theory.simulate import simulate
 
 
@@ -32,7 +32,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def blocks_of(args: argparse.Namespace) -> tuple[list[Block], Block | None]:
+def blocks_of(args: argparse.Namespace) -> tuple[list[TimedBlock], TimedBlock | None]:
     if args.json:
         return read_blocks(args.json)
     columns = [args.times]
@@ -41,11 +41,13 @@ def blocks_of(args: argparse.Namespace) -> tuple[list[Block], Block | None]:
         if len(values) not in (1, len(args.times)):
             raise ValueError(f'--{name.replace("_", "-")} takes 1 or {len(args.times)} values, got {len(values)}')
         columns.append(values * (len(args.times) // len(values)))
-    end_to_end = Block(args.end_to_end, args.end_to_end_bytes) if args.end_to_end else None
-    return [Block(*row) for row in zip(*columns, strict=True)], end_to_end
+    end_to_end = TimedBlock(args.end_to_end, args.end_to_end_bytes) if args.end_to_end else None
+    return [TimedBlock(*row) for row in zip(*columns, strict=True)], end_to_end
 
 
-def schedules_of(args: argparse.Namespace, blocks: list[Block], end_to_end: Block | None) -> dict[str, Schedule]:
+def schedules_of(
+    args: argparse.Namespace, blocks: list[TimedBlock], end_to_end: TimedBlock | None
+) -> dict[str, Schedule]:
     common = dict(
         link=Link(args.link, args.latency),
         forward_fraction=args.forward_fraction,

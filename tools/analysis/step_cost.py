@@ -7,7 +7,7 @@ import tempfile
 from mmengine.config import DictAction
 
 from mmman.apis import launch
-from mmman.costs.benchmark import Way, compare, table
+from mmman.costs.benchmark import MeasurementError, Way, measure_ways, table
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,7 +32,10 @@ def main() -> None:
             except FileNotFoundError as error:
                 raise SystemExit(f'step_cost.py: {error}') from None
             ways.append(Way(path, cfg))
-        print(table(compare(ways, args.rounds)))
+        try:
+            print(table(measure_ways(ways, args.rounds)))
+        except MeasurementError as error:
+            raise SystemExit(f'step_cost.py: {error}') from None
 
 
 if __name__ == '__main__':
