@@ -9,7 +9,6 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import Tensor
 
 from mmman.models import LocalLearning
-from mmman.partition import Block
 
 # While a loss is not finite and the scale below this, no smaller one helps: torch's GradScaler says so in its
 # documentation, and does not look.
@@ -104,19 +103,25 @@ def check_scale_can_help(wrapper: OptimWrapper, block: int, num_blocks: int, los
         )
 
 
-def check_learns(local: LocalLearning, block: Block) -> None:
+def check_learns(local: LocalLearning, index: int) -> bool:
     """Raise if the loss of a block has given no gradient to the block's own segments.
 
     Args:
         local (LocalLearning): All blocks.
-        block (Block): The block whose backward is done.
+        index (int): Number of the block whose backward is done.
+
+    Returns:
+        bool: Whether it has given one; False where nothing of the segments is to be trained, for now.
 
     Raises:
-        ValueError: If parameters of its segments require a gradient, and none has one.
+        ValueError: If parameters of the segments require a gradient, and none has one.
     """
+    block = local.blocks[index - 1]
     params = [p for segment in block.segments for p in local.family.parameters(local.backbone, segment)]
-    if any(p.grad is not None for p in params) or not any(p.requires_grad for p in params):
-        return
+    if any(p.grad is not None for p in params):
+        return True
+    if not any(p.requires_grad for p in params):
+        return False
     if block is local.blocks[-1]:
         cause = 'neither neck nor heads use its output'
         cure = "Let them (the backbone's out_indices, the heads' in_index, the levels of the neck)"

@@ -59,6 +59,9 @@ class LocalOptimWrapper(OptimWrapperDict):
         # By block: what is wrong with a loss of the current window of accumulation. It goes on to the window's end,
         # when all processes hear of it and raise together, or the loss scaler skips the step.
         self._broken: dict[int, FloatingPointError] = {}
+        # Numbers of the blocks that have had a gradient. Their losses reach them, though not in every batch: an image
+        # without proposals may give none.
+        self._learning: set[int] = set()
         self._group: dist.ProcessGroup | None = None
         self._main_group: dist.ProcessGroup | None = None
         for i, wrapper in enumerate(list(self.values())[:-1], start=1):
@@ -174,8 +177,8 @@ class LocalOptimWrapper(OptimWrapperDict):
                 raise error
             self._broken.setdefault(index, error)
         wrapper.backward(wrapper.scale_loss(loss))
-        if self._local is not None:
-            check_learns(self._local, self._local.blocks[index - 1])
+        if index not in self._learning and self._local is not None and check_learns(self._local, index):
+            self._learning.add(index)
 
     def _step(
         self,
