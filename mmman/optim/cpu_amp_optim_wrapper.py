@@ -10,6 +10,8 @@ from torch import nn
 
 from mmman.registry import OPTIM_WRAPPERS
 
+from .cpu_amp_ops import let_mmcv_ops_take_half_precision, proposals_in_single_precision
+
 DTYPES = {None: torch.bfloat16, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 
 
@@ -50,9 +52,14 @@ class CPUAmpOptimWrapper(AmpOptimWrapper):
         else:
             raise TypeError(f"loss_scale must be 'dynamic', a float or a dict, got {loss_scale!r}")
         self.loss_scaler = torch.amp.GradScaler('cpu', **options)
+        let_mmcv_ops_take_half_precision()
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Run the model's forward in half precision where that is safe; see ``OptimWrapper.optim_context``."""
-        with OptimWrapper.optim_context(self, model), torch.autocast('cpu', dtype=self.cast_dtype):
+        with (
+            OptimWrapper.optim_context(self, model),
+            proposals_in_single_precision(model),
+            torch.autocast('cpu', dtype=self.cast_dtype),
+        ):
             yield

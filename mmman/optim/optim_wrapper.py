@@ -12,9 +12,18 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from mmman.models import LocalStep, find_local_backbone, normalisation_of, see_raw_images
+from mmman.models import LocalLearning, LocalStep, find_local_backbone, normalisation_of, see_raw_images
 
 from .averaging import start_averaging
+from .block_update import (
+    abandon_step,
+    check_learns,
+    check_scale_can_help,
+    has_loss_scaler,
+    not_finite,
+    start_agreeing,
+    step_unless_overflown,
+)
 from .data_parallel import LocalDistributedDataParallel
 from .optimizer_states import states_that_fit, with_segments
 from .parameter_groups import averaged_parameters
@@ -45,12 +54,18 @@ class LocalOptimWrapper(OptimWrapperDict):
             raise ValueError(f'LocalOptimWrapper takes wrappers named block1, block2, ..., got {list(optim_wrappers)}')
         self.local_log_vars: dict[str, Tensor] = {}
         self.segments: dict[str, str] = {}
+        self._local: LocalLearning | None = None
+        # The blocks' counts of iterations when the latest step began, and whether it still waits for update_params.
         self._counts: list[int] = []
+        self._unfinished = False
         # Over several processes: what remains to be done for the block whose gradients are on their way.
         self._finish_pending: Callable[[], None] | None = None
         # By block: what is wrong with a loss of the current window of accumulation. It goes on to the window's end,
-        # where all processes hear of it and raise together.
+        # when all processes hear of it and raise together, or the loss scaler skips the step.
         self._broken: dict[int, FloatingPointError] = {}
+        # Numbers of the blocks that have had a gradient. Their losses reach them, though not in every batch: an image
+        # without proposals may give none.
+        self._learning: set[int] = set()
         self._group: dist.ProcessGroup | None = None
         self._main_group: dist.ProcessGroup | None = None
         # Parameters of block K that the model's wrapper does not average.
@@ -79,6 +94,8 @@ class LocalOptimWrapper(OptimWrapperDict):
             with self.main.optim_context(model):
                 yield
             return
+        if self._unfinished:  # what was raised after the forward was raised outside of this wrapper
+            self._abandon_step()
         plain, no_sync = getattr(model, 'module', model), nullcontext()
         several = is_model_wrapper(model) and get_world_size() > 1
         if is_model_wrapper(model) and not isinstance(model, LocalDistributedDataParallel):
@@ -86,7 +103,8 @@ class LocalOptimWrapper(OptimWrapperDict):
                 raise RuntimeError(
                     f'{type(model).__name__} cannot train {len(self)} blocks on {get_world_size()} processes: it '
                     'would average the gradients of the last block only. Write '
-                    "model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel')"
+                    "model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel') (with FlexibleRunner: "
+                    "strategy = dict(type='DDPStrategy', model_wrapper=dict(...)))"
                 )
             # One process has nothing to average; the reducer must not wait for blocks that learned before it was
             # armed.
@@ -105,6 +123,7 @@ class LocalOptimWrapper(OptimWrapperDict):
                 self.local_step(plain, group) as step,
                 find_local_backbone(plain).local.bind(step),
             ):
+                self._unfinished = True
                 yield
         finally:
             handle.remove()
@@ -124,6 +143,7 @@ class LocalOptimWrapper(OptimWrapperDict):
         Yields:
             LocalStep: The step. Its targets are not set yet.
         """
+        self._local = find_local_backbone(model).local
         self._group, self._main_group = group, main_group
         self.local_log_vars = {}
         self._counts = [wrapper.inner_count for wrapper in self.values()]
@@ -143,33 +163,68 @@ class LocalOptimWrapper(OptimWrapperDict):
         gradients are averaged. No result depends on that: the step of block j is still before that of block j+1.
         """
         loss, log_vars = model.parse_losses(losses)
-        self.local_log_vars.update({f'local{index}.{name}': value.detach() for name, value in log_vars.items()})
-        if not torch.isfinite(loss):
-            error = _not_finite(index, log_vars)
-            if self._group is None:
-                raise error
-            self._broken.setdefault(index, error)
+        log_vars = {name: value.detach() for name, value in log_vars.items()}
+        self.local_log_vars.update({f'local{index}.{name}': value for name, value in log_vars.items()})
         wrapper = self.optim_wrappers[f'block{index}']
-        if not loss.requires_grad:  # a hook has frozen all that it would teach
+        if not any(param.requires_grad for param in _params_of(wrapper)):  # a hook has frozen all of the block
             self.finish()
             wrapper._inner_count += 1
             return
         # The forward may run under autocast; backward and step must not.
         with torch.autocast(loss.device.type, enabled=False):
-            wrapper.backward(wrapper.scale_loss(loss))
+            self._backward(index, loss, log_vars)
             self.finish()
             if wrapper.should_update() and self._group is None:
-                _step(wrapper, after_step)
+                self._step(index, index not in self._broken, log_vars, after_step)
             elif wrapper.should_update():
                 averaging = start_averaging(_params_of(wrapper), index not in self._broken, self._group)
-
-                def finish() -> None:
-                    if not averaging.finish():
-                        raise self._broken.get(index) or _not_finite(index, log_vars, elsewhere=True)
-                    _step(wrapper, after_step)
-
-                self._finish_pending = finish
+                self._finish_pending = lambda: self._step(index, averaging.finish(), log_vars, after_step)
         torch.clear_autocast_cache()
+
+    def _backward(self, index: int, loss: Tensor, log_vars: dict[str, Tensor]) -> None:
+        """A block's backward; a loss that is not finite raises now if no other process and no loss scaler is told."""
+        wrapper = self.optim_wrappers[f'block{index}']
+        if not torch.isfinite(loss):
+            error = not_finite(index, len(self), log_vars)
+            if self._group is None and not has_loss_scaler(wrapper):
+                raise error
+            self._broken.setdefault(index, error)
+        wrapper.backward(wrapper.scale_loss(loss))
+        if index not in self._learning and self._local is not None and check_learns(self._local, index):
+            self._learning.add(index)
+
+    def _step(
+        self,
+        index: int,
+        finite: bool,
+        log_vars: dict[str, Tensor],
+        after_step: Callable[[], None] | None = None,
+        step_kwargs: dict | None = None,
+        zero_kwargs: dict | None = None,
+    ) -> None:
+        """Step a block at the end of a window of accumulation, unless its loss scaler skips the step.
+
+        Args:
+            index (int): Number of the block.
+            finite (bool): Whether all its losses in the window were finite, on all processes.
+            log_vars (dict[str, Tensor]): The latest of them, for a message.
+            after_step (Callable, optional): What follows a step that was not skipped.
+            step_kwargs (dict, optional): Arguments of the optimizer's ``step``.
+            zero_kwargs (dict, optional): Arguments of the optimizer's ``zero_grad``.
+
+        Raises:
+            FloatingPointError: If a loss is not finite and there is no loss scaler, or none can help.
+        """
+        wrapper = self.optim_wrappers[f'block{index}']
+        error = self._broken.pop(index, None)
+        if not finite and not has_loss_scaler(wrapper):
+            raise error or not_finite(index, len(self), log_vars, elsewhere=True)
+        stepped = step_unless_overflown(wrapper, **(step_kwargs or {}))
+        wrapper.zero_grad(**(zero_kwargs or {}))
+        if not stepped:
+            check_scale_can_help(wrapper, index, len(self), finite)
+        elif after_step is not None:
+            after_step()
 
     def finish(self) -> None:
         """Step the block whose gradients are being averaged, if any."""
@@ -185,36 +240,48 @@ class LocalOptimWrapper(OptimWrapperDict):
             step_kwargs (dict, optional): Arguments of the optimizer's ``step``.
             zero_kwargs (dict, optional): Arguments of the optimizer's ``zero_grad``.
         """
+        if len(self) == 1:
+            self.main.update_params(loss, step_kwargs, zero_kwargs)
+            return
         with self._usable_after_failure():
-            # As OptimWrapper.update_params; but the gradients of block K-1 are being averaged while block K computes.
-            self.main.backward(self.main.scale_loss(loss))
-            averaging = None
+            log_vars = dict(loss=loss.detach())
+            self._backward(len(self), loss, log_vars)
+            finite = len(self) not in self._broken
+            # Until all processes have told, block K-1 steps: its gradients were averaged while block K computed.
+            wait = None
             if self.should_update() and self._main_group is not None:
-                averaging = start_averaging(_params_of(self.main), True, self._main_group)
+                wait = start_averaging(_params_of(self.main), finite, self._main_group).finish
             elif self.should_update() and self._unreduced:
-                averaging = start_averaging(self._unreduced, True, self._group)
+                wait = start_averaging(self._unreduced, finite, self._group).finish
+            elif self.should_update() and self._group is not None:
+                wait = start_agreeing(finite, loss.device, self._group)
             self.finish()
-            if averaging is not None:
-                averaging.finish()
             if self.should_update():
-                self.main.step(**(step_kwargs or {}))
-                self.main.zero_grad(**(zero_kwargs or {}))
+                finite = finite if wait is None else wait()
+                self._step(len(self), finite, log_vars, step_kwargs=step_kwargs, zero_kwargs=zero_kwargs)
+        self._unfinished = False
 
     @contextmanager
     def _usable_after_failure(self) -> Iterator[None]:
-        """After an exception in mid-step: no half gradients, and all blocks at the same count of accumulation."""
+        """After an exception in mid-step the next step is a whole one."""
         try:
             yield
         except BaseException:
-            self._finish_pending = None
-            self._broken.clear()
-            for wrapper, count in zip(self.values(), self._counts, strict=False):
-                wrapper.zero_grad()
-                wrapper._inner_count = count
+            self._abandon_step()
             raise
+
+    def _abandon_step(self) -> None:
+        """Leave no half gradients, and all blocks at the same count of accumulation."""
+        self._unfinished = False
+        self._finish_pending = None
+        self._broken.clear()
+        for wrapper, count in zip(self.values(), self._counts, strict=False):
+            abandon_step(wrapper, count)
 
     def initialize_count_status(self, model: nn.Module, init_counts: int, max_counts: int) -> None:
         """Tell every block how long training is, for gradient accumulation; see ``OptimWrapper``."""
+        if self._unfinished:
+            self._abandon_step()
         for wrapper in self.values():
             # The model only decides a warning about BatchNorm, which is wanted once.
             wrapper.initialize_count_status(model if wrapper is self.main else nn.Identity(), init_counts, max_counts)
@@ -236,6 +303,11 @@ class LocalOptimWrapper(OptimWrapperDict):
         return self.main.should_sync()
 
     @property
+    def _accumulative_counts(self) -> int:
+        """Iterations in a window of accumulation. mmengine's strategies ask for it by this name."""
+        return self.main._accumulative_counts
+
+    @property
     def inner_count(self) -> int:
         """Number of iterations so far."""
         return self.main.inner_count
@@ -253,20 +325,5 @@ class LocalOptimWrapper(OptimWrapperDict):
         super().load_state_dict(states_that_fit(state_dict, self.optim_wrappers, self.segments))
 
 
-def _step(wrapper: OptimWrapper, after_step: Callable[[], None]) -> None:
-    wrapper.step()
-    wrapper.zero_grad()
-    after_step()
-
-
 def _params_of(wrapper: OptimWrapper) -> list[nn.Parameter]:
     return [param for group in wrapper.optimizer.param_groups for param in group['params']]
-
-
-def _not_finite(index: int, log_vars: dict[str, Tensor], elsewhere: bool = False) -> FloatingPointError:
-    values = ', '.join(f'{name}={float(value):g}' for name, value in log_vars.items())
-    values = f'on another process; here {values}' if elsewhere else values
-    return FloatingPointError(
-        f'the local loss of block {index} is not finite ({values}); the block was not stepped. Lower the learning '
-        'rate, set optim_wrapper.clip_grad, or look at the batch'
-    )
