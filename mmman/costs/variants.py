@@ -11,6 +11,10 @@ from mmengine.device import get_device
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from torch import nn
 
+from mmman.hooks import LocalLossHook, RecomputeHook
+from mmman.models import LocalBackbone
+from mmman.toolboxes import is_type, toolbox_of, type_name
+
 # The toolboxes' losses that have a lean twin, by the toolbox.
 LEAN = {'FocalLoss': 'mmman.LeanFocalLoss', 'CrossEntropyLoss': 'mmman.LeanCrossEntropyLoss'}
 
@@ -28,11 +32,12 @@ def end_to_end(cfg: Config) -> Config:
         ValueError: If there is no such backbone.
     """
     cfg = copy.deepcopy(cfg)
-    if cfg.model.backbone.type != 'mmman.LocalBackbone':
-        raise ValueError(f'the backbone is a {cfg.model.backbone.type}, not a mmman.LocalBackbone: name a config of it')
+    kind = cfg.model.backbone.type
+    if not is_type(kind, LocalBackbone):
+        raise ValueError(f'the backbone is a {type_name(kind)}, not a mmman.LocalBackbone: name a config of it')
     cfg.model.backbone = cfg.model.backbone.backbone
     cfg.optim_wrapper.pop('constructor', None)
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.type != 'mmman.LocalLossHook']
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if not is_type(hook.type, LocalLossHook)]
     cfg.pop('model_wrapper_cfg', None)
     return cfg
 
@@ -40,9 +45,10 @@ def end_to_end(cfg: Config) -> Config:
 def with_cp(cfg: Config) -> Config | None:
     """End to end with the backbone's own ``with_cp=True``; None where it has no such option."""
     cfg = end_to_end(cfg)
-    backbone = MMENGINE_MODELS.get(f'{cfg.default_scope}.{cfg.model.backbone.type}') or MMENGINE_MODELS.get(
-        cfg.model.backbone.type
-    )
+    backbone = cfg.model.backbone.type
+    if isinstance(backbone, str):
+        with MMENGINE_MODELS.switch_scope_and_registry(toolbox_of(cfg)) as registry:
+            backbone = registry.get(backbone)
     if not any('with_cp' in inspect.signature(c.__init__).parameters for c in backbone.__mro__ if c is not object):
         return None
     cfg.model.backbone.with_cp = True
@@ -85,12 +91,12 @@ def behind(model: dict | nn.Module) -> list[str]:
 def lean_losses(cfg: Config) -> Config:
     """The config with ``LeanFocalLoss`` and ``LeanCrossEntropyLoss`` where mmdet's and mmseg's are."""
     cfg = copy.deepcopy(cfg)
-    names = {'mmdet': ('FocalLoss',), 'mmseg': ('CrossEntropyLoss',)}.get(cfg.default_scope, ())
+    names = {'mmdet': ('FocalLoss',), 'mmseg': ('CrossEntropyLoss',)}.get(toolbox_of(cfg), ())
 
     def replace(node: ConfigDict | list) -> None:
         for value in node.values() if isinstance(node, dict) else node:
-            if isinstance(value, dict) and value.get('type') in names:
-                value.type = LEAN[value.type]
+            if isinstance(value, dict) and type_name(value.get('type')) in names:
+                value.type = LEAN[type_name(value.type)]
             elif isinstance(value, (dict, list, tuple)):
                 replace(value)
 
@@ -109,5 +115,5 @@ def nothing_recomputed(cfg: Config) -> Config:
     """The config without recomputation."""
     cfg = copy.deepcopy(cfg)
     cfg.model.backbone.with_cp = False
-    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if hook.type != 'mmman.RecomputeHook']
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks', []) if not is_type(hook.type, RecomputeHook)]
     return cfg

@@ -11,6 +11,7 @@ from torch import nn
 
 from mmman.models import LocalBackbone, check_heads, find_local_backbone
 from mmman.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from mmman.toolboxes import type_name
 
 from .optim_wrapper import LocalOptimWrapper
 
@@ -34,7 +35,7 @@ class LocalOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         super().__init__(optim_wrapper_cfg, paramwise_cfg)
-        if self.optim_wrapper_cfg.get('type') == 'AmpOptimWrapper' and not _has_accelerator():
+        if type_name(self.optim_wrapper_cfg.get('type')) == 'AmpOptimWrapper' and not _has_accelerator():
             print_log(
                 'No accelerator: AmpOptimWrapper is replaced by mmman.CPUAmpOptimWrapper (autocast on CPU, to bfloat16 '
                 'unless dtype says float16)',

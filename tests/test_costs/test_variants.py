@@ -1,5 +1,6 @@
 import pytest
 from mmengine.config import Config
+from scenarios.lazy_configs import lazy
 from scenarios.runner import tiny_run_cfg
 
 from mmman.costs import variants
@@ -48,3 +49,9 @@ def test_nothing_is_recomputed(cfg):
     found = variants.nothing_recomputed(cfg)
     assert found.model.backbone.with_cp is False
     assert [hook.type for hook in found.custom_hooks] == ['mmman.LocalLossHook']
+
+
+@pytest.mark.parametrize('variant', ['end_to_end', 'with_cp', 'recompute_all', 'lean_losses'])
+def test_a_lazy_config_has_the_same_variants(variant, cfg):
+    classes, strings = getattr(variants, variant)(lazy(cfg)), getattr(variants, variant)(cfg)
+    assert lazy(Config({**classes.to_dict(), 'default_scope': 'mmdet'})).to_dict() == lazy(strings).to_dict()
