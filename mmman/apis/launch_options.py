@@ -14,9 +14,9 @@ import os.path as osp
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.logging import print_log
 
-from mmman.resume import ExactCheckpointHook, ResumableEpochBasedTrainLoop
-from mmman.resume.last_checkpoint import LAST_CHECKPOINT, last_checkpoint, moved_checkpoint
-from mmman.toolboxes import is_type, toolbox_of, type_name
+from mmman.toolboxes import toolbox_of, type_name
+
+from .resuming import go_on_inside_epochs, moved_checkpoint_of
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,8 +82,8 @@ def apply_train_options(
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else resume
     if cfg.get('resume') and cfg.get('load_from') is None and cfg.get('work_dir'):
-        cfg.load_from = _latest_checkpoint(cfg)
-    _go_on_inside_epochs(cfg)
+        cfg.load_from = moved_checkpoint_of(cfg)
+    go_on_inside_epochs(cfg)
     return cfg
 
 
@@ -124,35 +124,6 @@ def apply_test_options(
     if out is not None:
         _dump_predictions(cfg, scope, out)
     return cfg
-
-
-def _latest_checkpoint(cfg: Config) -> str | None:
-    """The checkpoint to go on from in a folder that was moved or copied; None leaves it to mmengine to find it."""
-    work_dir = osp.abspath(cfg.work_dir)
-    out_dir = ((cfg.get('default_hooks') or {}).get('checkpoint') or {}).get('out_dir')
-    folders = [] if out_dir is None else [osp.join(out_dir, osp.basename(work_dir))]
-    moved, named = moved_checkpoint(work_dir, folders), last_checkpoint(work_dir)
-    if moved is not None:
-        print_log(f"'{work_dir}' was moved or copied: training goes on from '{moved}'.", 'current')
-    elif named is not None and '://' not in named and not osp.exists(named):
-        raise FileNotFoundError(
-            f"checkpoint not found: '{osp.join(work_dir, LAST_CHECKPOINT)}' names '{named}', which does not exist, and "
-            'there is none of this name beside it: name one, --resume CHECKPOINT'
-        )
-    return moved
-
-
-def _go_on_inside_epochs(cfg: Config) -> None:
-    """Take the loop that can go on inside of an epoch where the config's checkpoints are written inside of epochs."""
-    hooks = [(cfg.get('default_hooks') or {}).get('checkpoint'), *(cfg.get('custom_hooks') or [])]
-    inside = any(
-        hook and is_type(hook.get('type'), ExactCheckpointHook) and not hook.get('by_epoch', True) for hook in hooks
-    )
-    loop = cfg.get('train_cfg')
-    if inside and loop and (loop.get('by_epoch') or type_name(loop.get('type')) == 'EpochBasedTrainLoop'):
-        loop.pop('by_epoch', None)
-        loop.type = f'mmman.{ResumableEpochBasedTrainLoop.__name__}'
-        print_log(f'Checkpoints fall inside of epochs: {loop.type} is taken, which can go on there.', 'current')
 
 
 def _check_checkpoint(path: str) -> None:

@@ -210,10 +210,14 @@ class TestTestOptions:
             launch.apply_test_options(test_config('mmseg'), checkpoint, tta=True)
 
 
+class OtherRunner(Runner):
+    """A runner that a config names."""
+
+
 def test_runner_type_is_honoured(monkeypatch):
     built = []
-    monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: built.append('default'))
-    monkeypatch.setattr(RUNNERS, 'build', lambda cfg: built.append(cfg.runner_type))
+    monkeypatch.setattr(Runner, 'from_cfg', classmethod(lambda cls, cfg: built.append(cls)))
+    monkeypatch.setitem(RUNNERS.module_dict, 'OtherRunner', OtherRunner)
     launch.build_runner(Config(dict()))
-    launch.build_runner(Config(dict(runner_type='MyRunner')))
-    assert built == ['default', 'MyRunner']
+    launch.build_runner(Config(dict(runner_type='OtherRunner')))
+    assert built == [Runner, OtherRunner]
