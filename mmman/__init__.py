@@ -38,7 +38,7 @@ from .pipeline import (  # noqa: E402
     PipelineIterBasedTrainLoop,
     PipelineParallel,
 )
-from .resume import ExactCheckpointHook  # noqa: E402
+from .resume import ExactCheckpointHook, ResumableEpochBasedTrainLoop  # noqa: E402
 
 __all__ = [
     'AugLocalHead',
@@ -68,6 +68,7 @@ __all__ = [
     'PipelineParallel',
     'PredSimLocalHead',
     'RecomputeHook',
+    'ResumableEpochBasedTrainLoop',
     'SegmentationLocalHead',
     'TwoBiasesAuxiliary',
     '__version__',

@@ -16,9 +16,10 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from mmman.models import LocalBackbone
 from mmman.models.raw_images import swaps_channels
 from mmman.partition import image_channels
-from mmman.toolboxes import register_toolbox
+from mmman.toolboxes import is_type, register_toolbox, toolbox_of
 
 from .publish import load_checkpoint, plain_state_dict
 
@@ -80,10 +81,10 @@ def plain_model(config: str | Path | Config, checkpoint: str | Path) -> nn.Modul
         ValueError: If the checkpoint is of another model.
     """
     cfg = config if isinstance(config, Config) else Config.fromfile(config)
-    scope = cfg.get('default_scope') or 'mmengine'
+    scope = toolbox_of(cfg)
     register_toolbox(scope)
     model = copy.deepcopy(cfg.model)
-    if model.backbone.type == 'mmman.LocalBackbone':
+    if is_type(model.backbone.type, LocalBackbone):
         model.backbone = model.backbone.backbone
     with DefaultScope.overwrite_default_scope(scope):
         built = revert_sync_batchnorm(MODELS.build(model))

@@ -1,6 +1,6 @@
 """From a config file and the command line's options to a runner, for the configs of every toolbox.
 
-The toolbox is the config's `default_scope`.
+The toolbox is the config's `default_scope` or, where that is None, the one that the model's class comes from.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.dist import init_dist
+from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmman.toolboxes import register_toolbox
+from mmman.toolboxes import register_toolbox, toolbox_of
 
 from .data_check import check_data
 from .launch_options import OptionError, add_common_arguments, apply_test_options, apply_train_options
@@ -56,8 +57,12 @@ def load_config(
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('./work_dirs', osp.splitext(osp.basename(path))[0])
 
-    scope = cfg.get('default_scope', 'mmengine')
+    scope = toolbox_of(cfg)
     register_toolbox(scope)
+    if cfg.get('default_scope') is None and scope != 'mmengine':
+        # Defaults of the toolbox's classes are names, and so is what options add.
+        print_log(f"The config has no default_scope: '{scope}' is taken, where its model comes from.", 'current')
+        cfg.default_scope = scope
     if scope == 'mmpretrain':
         # mmpretrain's configs count on its scripts for these; without, images reach the model as a list.
         for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):

@@ -14,6 +14,10 @@ import os.path as osp
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.logging import print_log
 
+from mmman.toolboxes import toolbox_of, type_name
+
+from .resuming import go_on_inside_epochs, moved_checkpoint_of
+
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that training and testing share.
@@ -53,11 +57,10 @@ def apply_train_options(
 
     Raises:
         OptionError: If the config has no place for an option.
-        FileNotFoundError: If the checkpoint does not exist.
+        FileNotFoundError: If the checkpoint does not exist, or the one that `last_checkpoint` names.
     """
     if amp:
-        kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-        kind = kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+        kind = type_name(cfg.optim_wrapper.get('type', 'OptimWrapper'))
         if kind == 'AmpOptimWrapper':
             print_log(
                 'The config trains with mixed precision already: --amp changes nothing.', 'current', logging.WARNING
@@ -78,6 +81,9 @@ def apply_train_options(
             _check_checkpoint(resume)
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else resume
+    if cfg.get('resume') and cfg.get('load_from') is None and cfg.get('work_dir'):
+        cfg.load_from = moved_checkpoint_of(cfg)
+    go_on_inside_epochs(cfg)
     return cfg
 
 
@@ -108,7 +114,7 @@ def apply_test_options(
         OptionError: If the config has no place for an option.
         FileNotFoundError: If the checkpoint does not exist.
     """
-    scope = cfg.get('default_scope', 'mmengine')
+    scope = toolbox_of(cfg)
     _check_checkpoint(checkpoint)
     cfg.load_from = checkpoint
     if show or show_dir:

@@ -8,6 +8,8 @@ from mmengine.runner import Runner
 from mmman.registry import RUNNERS
 from mmman.toolboxes import type_name
 
+from .resuming import go_on_inside_epochs
+
 
 @RUNNERS.register_module()
 class LocalRunner(Runner):
@@ -30,7 +32,9 @@ def complete_config(cfg: Config | ConfigDict) -> Config | ConfigDict:
     - ``optim_wrapper.constructor`` becomes ``mmman.LocalOptimWrapperConstructor``; a constructor that the config names
       goes to ``base_constructor``, and is asked for each block.
     - ``custom_hooks`` get ``mmman.LocalLossHook``, beside those that are there.
-    - ``default_hooks.checkpoint`` of type ``CheckpointHook`` becomes ``mmman.ExactCheckpointHook``.
+    - ``default_hooks.checkpoint`` of type ``CheckpointHook`` becomes ``mmman.ExactCheckpointHook``, unless it leaves
+      out the optimizer or the schedules; where it saves inside of epochs, an ``EpochBasedTrainLoop`` becomes
+      ``mmman.ResumableEpochBasedTrainLoop``.
     - ``local_learning``, from which configs copy dicts, goes.
 
     Args:
@@ -51,6 +55,13 @@ def complete_config(cfg: Config | ConfigDict) -> Config | ConfigDict:
     if not any(type_name(hook.get('type')) == 'LocalLossHook' for hook in hooks if isinstance(hook, dict)):
         cfg.custom_hooks = [*hooks, dict(type='mmman.LocalLossHook')]
     checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
-    if checkpoint is not None and type_name(checkpoint.get('type')) == 'CheckpointHook':
+    if checkpoint is not None and type_name(checkpoint.get('type')) == 'CheckpointHook' and _saves_all(checkpoint):
         checkpoint.type = 'mmman.ExactCheckpointHook'
+    go_on_inside_epochs(cfg)
     return cfg
+
+
+def _saves_all(checkpoint: dict) -> bool:
+    """Whether a ``CheckpointHook`` writes all that training needs to go on, in a way that has not gone out of use."""
+    saved = (checkpoint.get(name, True) for name in ('save_optimizer', 'save_param_scheduler'))
+    return all(saved) and checkpoint.get('file_client_args') is None

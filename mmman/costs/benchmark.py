@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.fileio import dump
 from mmengine.utils import import_modules_from_strings
 
-from mmman.toolboxes import register_toolbox
+from mmman.toolboxes import register_toolbox, toolbox_of
 
 from . import variants
 from .training_step import StepInBackward, TrainingStep
@@ -206,7 +206,7 @@ class _Process:
 
 
 def _serve(way: Way, dry: bool, pipe: Connection) -> None:
-    register_toolbox(way.cfg.get('default_scope'))
+    register_toolbox(toolbox_of(way.cfg))
     if way.cfg.get('custom_imports'):
         import_modules_from_strings(**way.cfg.custom_imports)  # as Config.fromfile did in the process before
     step = way.step(dry)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from mmman.apis import launch
 from mmman.partition import BackboneFamily, Segment, family_of
+from mmman.toolboxes import toolbox_of
 
 Metrics = dict[str, float]
 
@@ -31,7 +32,7 @@ class LoadedModel:
     Attributes:
         runner (Runner): The runner.
         model (nn.Module): The detector, segmentor or classifier.
-        toolbox (str): ``'mmdet'``, ``'mmseg'`` or ``'mmpretrain'``, the config's default scope.
+        toolbox (str): ``'mmdet'``, ``'mmseg'`` or ``'mmpretrain'``, the scope that the config builds from.
         dataset_meta (dict): What the checkpoint says of the data it was trained on: ``classes``, for one.
         has_local (bool): Whether the checkpoint has the auxiliary networks and local heads, if the model has any.
 
@@ -44,7 +45,7 @@ class LoadedModel:
         launch.apply_test_options(cfg, checkpoint)
         self.runner: Runner = launch.build_runner(cfg)
         self.model: nn.Module = self.runner.model
-        self.toolbox: str = cfg.default_scope
+        self.toolbox: str = toolbox_of(cfg)
         loaded = load_checkpoint(self.model, checkpoint, map_location='cpu')
         found = {key.removeprefix('module.') for key in loaded.get('state_dict', loaded)}
         missing = [key for key in self.model.state_dict() if key not in found]

@@ -15,6 +15,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 
 from mmman.models import normalisation_of
+from mmman.toolboxes import type_name
 
 from .checkpoint import LoadedModel
 
@@ -62,8 +63,8 @@ def read_item(loaded: LoadedModel, image: str) -> dict[str, Any]:
     dataset = loaded.runner.cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset
-    pipeline = [step for step in dataset.pipeline if not step['type'].endswith('LoadAnnotations')]
-    if not any('LoadImage' in step['type'] for step in pipeline):
+    pipeline = [step for step in dataset.pipeline if not type_name(step['type']).endswith('LoadAnnotations')]
+    if not any('LoadImage' in type_name(step['type']) for step in pipeline):
         raise ValueError('this test pipeline reads no files: give the number of an image of the test data instead')
     return Compose(pipeline)(dict(img_path=image, img_id=0))
 

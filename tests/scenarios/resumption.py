@@ -77,7 +77,7 @@ def random_run_cfg(
     base.model.data_preprocessor.type = 'NoisyDataPreprocessor'
     base.default_hooks.checkpoint = dict(type='mmman.ExactCheckpointHook', by_epoch=False, interval=4)
     if max_epochs is not None:
-        base.train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=10**6)
+        base.train_cfg = dict(type='mmman.ResumableEpochBasedTrainLoop', max_epochs=max_epochs, val_interval=10**6)
         loader.sampler = dict(type='DefaultSampler', shuffle=True)
     base.merge_from_dict(cfg)
     return base

@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS as REGISTRY
 from mmengine.runner import save_checkpoint
+from scenarios.lazy_configs import lazy
 from scenarios.training import build_model
 
 from mmman.apis import export
@@ -39,6 +40,18 @@ def trained(task: str, folder: Path) -> tuple[Config, Path]:
             buffer.uniform_(0.5, 1.5)
     save_checkpoint(dict(state_dict=built.state_dict(), meta={}), str(folder / 'iter_1.pth'))
     return cfg, folder / 'iter_1.pth'
+
+
+@pytest.mark.parametrize('task', ['detector', 'segmentor', 'classifier'])
+@pytest.mark.parametrize('num_blocks', [None, 4])
+def test_a_lazy_config_gives_the_same_model(task, num_blocks, tmp_path):
+    scope, model, _, _ = MODELS[task]
+    _, checkpoint = trained(task, tmp_path)
+    cfg = lazy(Config(dict(default_scope=scope, model=model(num_blocks))))
+    assert not isinstance(cfg.model.backbone.type, str) and cfg.default_scope is None
+    state = export.plain_model(cfg, checkpoint).state_dict()
+    saved = torch.load(checkpoint, weights_only=False)['state_dict']
+    assert all(torch.equal(value, saved[key]) for key, value in state.items())
 
 
 @pytest.mark.parametrize('task', MODELS)

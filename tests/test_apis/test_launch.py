@@ -2,10 +2,13 @@
 
 import pytest
 from mmengine.config import Config
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from mmman import ExactCheckpointHook
 from mmman.apis import launch
+from mmman.toolboxes import type_name
 
 
 @pytest.fixture
@@ -74,6 +77,13 @@ class TestLoadConfig:
         assert cfg.train_dataloader.persistent_workers and not cfg.val_dataloader.persistent_workers
         assert cfg.val_dataloader.pin_memory and not cfg.train_dataloader.pin_memory
 
+    def test_without_a_scope_the_toolbox_is_that_of_the_model(self, tmp_path, capsys):
+        path = tmp_path / 'lazy.py'
+        path.write_text('from mmdet.models import RetinaNet\ndefault_scope = None\nmodel = dict(type=RetinaNet)\n')
+        assert launch.load_config(str(path)).default_scope == 'mmdet'
+        path.write_text('default_scope = None\na = 1\n')
+        assert launch.load_config(str(path)).default_scope is None
+
 
 class TestTrainOptions:
     def test_no_option_changes_nothing(self):
@@ -91,6 +101,11 @@ class TestTrainOptions:
         with pytest.raises(launch.OptionError, match="--amp .* the config has 'ApexOptimWrapper'"):
             launch.apply_train_options(train_config(optim_wrapper=dict(type='ApexOptimWrapper')), amp=True)
 
+    def test_amp_of_a_class(self):
+        for kind in (OptimWrapper, AmpOptimWrapper):
+            cfg = launch.apply_train_options(train_config(optim_wrapper=dict(type=kind)), amp=True)
+            assert type_name(cfg.optim_wrapper.type) == 'AmpOptimWrapper'
+
     def test_auto_scale_lr(self):
         assert launch.apply_train_options(train_config(), auto_scale_lr=True).auto_scale_lr.enable
         for wrong in (None, dict(enable=False)):
@@ -104,6 +119,42 @@ class TestTrainOptions:
         assert cfg.resume is True and cfg.load_from == checkpoint
         with pytest.raises(FileNotFoundError, match="checkpoint not found: 'no.pth'"):
             launch.apply_train_options(train_config(), resume='no.pth')
+
+    @pytest.mark.parametrize('kind', [None, 'EpochBasedTrainLoop', EpochBasedTrainLoop])
+    @pytest.mark.parametrize('hook', ['mmman.ExactCheckpointHook', ExactCheckpointHook])
+    def test_checkpoints_inside_of_epochs_get_the_loop_that_goes_on_there(self, kind, hook):
+        loop = dict(max_epochs=3, **(dict(by_epoch=True) if kind is None else dict(type=kind)))
+        hooks = dict(checkpoint=dict(type=hook, by_epoch=False, interval=5))
+        cfg = launch.apply_train_options(train_config(train_cfg=loop, default_hooks=hooks))
+        assert cfg.train_cfg == dict(type='mmman.ResumableEpochBasedTrainLoop', max_epochs=3)
+
+    @pytest.mark.parametrize(
+        'loop, hook',
+        [
+            (dict(type='EpochBasedTrainLoop'), dict(type='mmman.ExactCheckpointHook', interval=1)),
+            (dict(type='EpochBasedTrainLoop'), dict(type='CheckpointHook', by_epoch=False)),
+            (dict(type='IterBasedTrainLoop'), dict(type='mmman.ExactCheckpointHook', by_epoch=False)),
+            (dict(by_epoch=False), dict(type='mmman.ExactCheckpointHook', by_epoch=False)),
+        ],
+    )
+    def test_another_loop_stays(self, loop, hook):
+        cfg = launch.apply_train_options(train_config(train_cfg=loop, default_hooks=dict(checkpoint=hook)))
+        assert cfg.train_cfg == loop
+
+    @pytest.mark.parametrize('asked', ['by the option', 'by the config'])
+    def test_resume_in_a_folder_that_was_moved(self, asked, tmp_path):
+        def resumed():
+            cfg = train_config(work_dir=str(tmp_path), resume=asked == 'by the config')
+            return launch.apply_train_options(cfg, resume='auto' if asked == 'by the option' else None)
+
+        assert resumed().load_from is None  # there is nothing to go on from: mmengine begins anew
+        (tmp_path / 'last_checkpoint').write_text('/gone/epoch_2.pth')
+        with pytest.raises(FileNotFoundError, match="names '/gone/epoch_2.pth', which does not exist, and"):
+            resumed()
+        (tmp_path / 'epoch_2.pth').touch()
+        assert resumed().load_from == str(tmp_path / 'epoch_2.pth')
+        (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
+        assert resumed().load_from is None  # mmengine finds it
 
 
 class TestTestOptions:
@@ -159,10 +210,14 @@ class TestTestOptions:
             launch.apply_test_options(test_config('mmseg'), checkpoint, tta=True)
 
 
+class OtherRunner(Runner):
+    """A runner that a config names."""
+
+
 def test_runner_type_is_honoured(monkeypatch):
     built = []
-    monkeypatch.setattr(Runner, 'from_cfg', lambda cfg: built.append('default'))
-    monkeypatch.setattr(RUNNERS, 'build', lambda cfg: built.append(cfg.runner_type))
+    monkeypatch.setattr(Runner, 'from_cfg', classmethod(lambda cls, cfg: built.append(cls)))
+    monkeypatch.setitem(RUNNERS.module_dict, 'OtherRunner', OtherRunner)
     launch.build_runner(Config(dict()))
-    launch.build_runner(Config(dict(runner_type='MyRunner')))
-    assert built == ['default', 'MyRunner']
+    launch.build_runner(Config(dict(runner_type='OtherRunner')))
+    assert built == [Runner, OtherRunner]

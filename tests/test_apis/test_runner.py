@@ -45,3 +45,16 @@ def test_what_a_config_says_itself_stays(kind, tmp_path, bccd):
     assert completed.optim_wrapper.base_constructor == own['constructor']
     assert completed.default_hooks.checkpoint.type == checkpoint['type']
     assert cfg.optim_wrapper.constructor == own['constructor'] and 'runner_type' in cfg
+
+
+def test_checkpoints_inside_of_epochs_get_the_loop_that_goes_on_there(tmp_path, bccd):
+    checkpoint = dict(type='CheckpointHook', by_epoch=False, interval=5)
+    cfg = config(tmp_path, bccd, default_hooks=dict(checkpoint=checkpoint))
+    cfg.train_cfg = dict(by_epoch=True, max_epochs=2)
+    assert complete_config(cfg).train_cfg == dict(type='mmman.ResumableEpochBasedTrainLoop', max_epochs=2)
+
+
+@pytest.mark.parametrize('option', [dict(save_optimizer=False), dict(save_param_scheduler=False)])
+def test_a_checkpoint_hook_that_saves_less_stays(option, tmp_path, bccd):
+    cfg = config(tmp_path, bccd, default_hooks=dict(checkpoint=dict(type='CheckpointHook', **option)))
+    assert complete_config(cfg).default_hooks.checkpoint.type == 'CheckpointHook'

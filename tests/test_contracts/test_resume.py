@@ -18,7 +18,7 @@ from scenarios.resumption import (
 from scenarios.runner import run, tiny_run_cfg
 from scenarios.training import assert_same_state
 
-from mmman.resume.exact_checkpoint_hook import KEY
+from mmman.resume.own_files_hook import KEY
 
 DATA = Path(__file__).parents[2] / 'demo' / 'data' / 'bccd_coco'
 STOCK = dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook')))

@@ -71,6 +71,13 @@ def test_other_arguments_are_refused():
         one_parameter(loss_scale=512)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='AmpOptimWrapper stays where there is an accelerator')
+@pytest.mark.parametrize('kind', ['AmpOptimWrapper', AmpOptimWrapper])
+def test_it_takes_the_place_of_mmengine_s_named_or_as_a_class(kind):
+    wrapper = optim_wrapper_for(build_model(tiny_classifier('resnet', 2, 'dgl')), type=kind)
+    assert all(type(inner) is CPUAmpOptimWrapper for inner in wrapper.values())
+
+
 @pytest.mark.parametrize('name', MODELS)
 def test_every_kind_of_local_loss_trains_in_float16(name):
     make_model, make_batch = MODELS[name]

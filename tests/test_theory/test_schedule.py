@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmman.theory.paper_times import TABLE_8, fit_link, fit_loss, predict, with_loss
-from mmman.theory.schedule import TimedBlock, Link, Schedule, group, read_blocks
+from mmman.theory.schedule import Link, Schedule, TimedBlock, group, read_blocks
 from mmman.theory.simulate import simulate
 
 F = 1 / 3

@@ -41,7 +41,7 @@ def main() -> None:
 
         try:
             cfg, tuned = load(args.config), load(args.tuned) if args.tuned else None
-            launch.check_data(cfg, 'train')
+            launch.check_data(cfg, 'step')
             ways = ways_of(cfg, tuned)
             if args.ways:
                 ways = choose(ways, args.ways)

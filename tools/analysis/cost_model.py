@@ -31,7 +31,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as work_dir:
             cfg = launch.load_config(args.config, args.cfg_options, work_dir=work_dir)
             cfg.log_level = 'WARNING'
-            launch.check_data(cfg, 'train')
+            launch.check_data(cfg, 'step')
             comparison = compare_theory_with_count(count_cost(cfg), args.eps)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(f'cost_model.py: {error}') from None

@@ -35,7 +35,7 @@ def main() -> None:
         if args.batch_size:
             cfg.train_dataloader.batch_size = args.batch_size
         try:
-            launch.check_data(cfg, 'train')
+            launch.check_data(cfg, 'step')
             planner = Planner(measure_parts(variants.lean_losses(cfg), timed=args.time))
         except (FileNotFoundError, ValueError, CannotRunDry) as error:
             raise SystemExit(f'plan.py: {error}') from None

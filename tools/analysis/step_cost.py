@@ -28,7 +28,7 @@ def main() -> None:
             cfg = launch.load_config(path, args.cfg_options, work_dir=work_dir)
             cfg.log_level = 'ERROR'
             try:
-                launch.check_data(cfg, 'train')
+                launch.check_data(cfg, 'step')
             except FileNotFoundError as error:
                 raise SystemExit(f'step_cost.py: {error}') from None
             ways.append(Way(path, cfg))
