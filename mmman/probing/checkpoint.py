@@ -15,6 +15,7 @@ from mmman.apis import launch
 from mmman.partition import BackboneFamily, Segment, family_of
 
 Metrics = dict[str, float]
+TOOLBOXES = ('mmdet', 'mmseg', 'mmpretrain')
 
 
 class LoadedModel:
@@ -30,20 +31,20 @@ class LoadedModel:
     Attributes:
         runner (Runner): The runner.
         model (nn.Module): The detector, segmentor or classifier.
-        toolbox (str): ``'mmdet'``, ``'mmseg'`` or ``'mmpretrain'``, the config's default scope.
+        toolbox (str): ``'mmdet'``, ``'mmseg'`` or ``'mmpretrain'``, which the model's class is of.
         dataset_meta (dict): What the checkpoint says of the data it was trained on: ``classes``, for one.
         has_local (bool): Whether the checkpoint has the auxiliary networks and local heads, if the model has any.
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If it lacks weights of the plain model.
+        ValueError: If it lacks weights of the plain model, or the model is of no toolbox that is known.
     """
 
     def __init__(self, cfg: Config, checkpoint: str) -> None:
         launch.apply_test_options(cfg, checkpoint)
         self.runner: Runner = launch.build_runner(cfg)
         self.model: nn.Module = self.runner.model
-        self.toolbox: str = cfg.default_scope
+        self.toolbox = _toolbox_of(self.model)
         loaded = load_checkpoint(self.model, checkpoint, map_location='cpu')
         found = {key.removeprefix('module.') for key in loaded.get('state_dict', loaded)}
         missing = [key for key in self.model.state_dict() if key not in found]
@@ -125,6 +126,14 @@ class LoadedModel:
                 evaluators[i].process(data_samples=samples, data_batch=batch)
         found = [evaluator.evaluate(len(loader.dataset)) for evaluator in evaluators]
         return [{name: _plain(value) for name, value in metrics.items()} for metrics in found]
+
+
+def _toolbox_of(model: nn.Module) -> str:
+    found = (kind.__module__.partition('.')[0] for kind in type(model).__mro__)
+    toolbox = next((name for name in found if name in TOOLBOXES), None)
+    if toolbox is None:
+        raise ValueError(f'{type(model).__name__} is no model of {", ".join(TOOLBOXES)}: only these are looked into')
+    return toolbox
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 
 from mmman.models import normalisation_of
+from mmman.toolboxes import type_name
 
 from .checkpoint import LoadedModel
 
@@ -62,8 +63,8 @@ def read_item(loaded: LoadedModel, image: str) -> dict[str, Any]:
     dataset = loaded.runner.cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset
-    pipeline = [step for step in dataset.pipeline if not step['type'].endswith('LoadAnnotations')]
-    if not any('LoadImage' in step['type'] for step in pipeline):
+    pipeline = [step for step in dataset.pipeline if not type_name(step['type']).endswith('LoadAnnotations')]
+    if not any('LoadImage' in type_name(step['type']) for step in pipeline):
         raise ValueError('this test pipeline reads no files: give the number of an image of the test data instead')
     return Compose(pipeline)(dict(img_path=image, img_id=0))
 
@@ -211,8 +212,11 @@ def _layer(model: nn.Module, name: str) -> nn.Module:
     try:
         return model.get_submodule(name)
     except AttributeError:
-        near = [n for n, _ in model.named_modules() if n.startswith(name.rpartition('.')[0]) and n.count('.') < 3]
-        raise ValueError(f"the model has no layer '{name}'; some that it has: {', '.join(near[1:12])}") from None
+        names, near, start = [n for n, _ in model.named_modules() if n.count('.') < 3], [], name
+        while not near:
+            start = start.rpartition('.')[0]
+            near = [n for n in names if n.startswith(start) and n != start]
+        raise ValueError(f"the model has no layer '{name}'; some that it has: {', '.join(near[:11])}") from None
 
 
 def _index_of(category: str, classes: tuple[str, ...]) -> int:
