@@ -77,7 +77,8 @@ class TrainingStep:
         runner = RUNNERS.build(cfg)
         self.batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=runner.seed)))
         self.model = runner.model
-        getattr(self.model, 'module', self.model).init_weights()
+        if not dry:  # else no value matters, and pretrained weights need not be there
+            getattr(self.model, 'module', self.model).init_weights()
         self.model.train()
         if cfg.get('activation_checkpointing'):
             turn_on_activation_checkpointing(self.model, cfg.activation_checkpointing)  # as Runner.train does

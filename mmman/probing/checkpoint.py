@@ -38,7 +38,7 @@ class LoadedModel:
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If it lacks weights of the plain model.
+        ValueError: If it lacks weights of the plain model, or the model is of no toolbox that is known.
     """
 
     def __init__(self, cfg: Config, checkpoint: str) -> None:

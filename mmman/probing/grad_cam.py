@@ -212,8 +212,11 @@ def _layer(model: nn.Module, name: str) -> nn.Module:
     try:
         return model.get_submodule(name)
     except AttributeError:
-        near = [n for n, _ in model.named_modules() if n.startswith(name.rpartition('.')[0]) and n.count('.') < 3]
-        raise ValueError(f"the model has no layer '{name}'; some that it has: {', '.join(near[1:12])}") from None
+        names, near, start = [n for n, _ in model.named_modules() if n.count('.') < 3], [], name
+        while not near:
+            start = start.rpartition('.')[0]
+            near = [n for n in names if n.startswith(start) and n != start]
+        raise ValueError(f"the model has no layer '{name}'; some that it has: {', '.join(near[:11])}") from None
 
 
 def _index_of(category: str, classes: tuple[str, ...]) -> int:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmman.models import LocalBackbone
+
 from .checkpoint import LoadedModel, Metrics
 
 L2 = 1e-3  # of the standardised features' weights, in the mean loss
@@ -53,9 +55,9 @@ class LinearProbe(nn.Module):
 def probe_blocks(loaded: LoadedModel, pixels: int = 256) -> dict[str, Metrics]:
     """Fit a probe to the output of every block on the training split, and evaluate it on the test split.
 
-    Of a classifier's block the output is averaged over its positions (of tokens: the class token), of a segmentor's
-    each position is a sample, and logits are enlarged to the image as those of a decode head. Both splits are read
-    without augmentation. A plain model, and K = 1, are probed at the end of each stage.
+    A classifier's probe gets the output's mean over all positions; of tokens, the class token where there is one. A
+    segmentor's probe gets each position as a sample, and its logits are enlarged to the image as a decode head's are.
+    Both splits are read without augmentation. A plain model, and K = 1, are probed at the end of each stage.
 
     Args:
         loaded (LoadedModel): A classifier or segmentor.
@@ -155,7 +157,7 @@ def _fit(loaded: LoadedModel, task: _Images | _Pixels, ends: list[str]) -> dict[
 
 def _ends(loaded: LoadedModel) -> list[str]:
     """Names of the last segment of each block; of each stage where there is but one block."""
-    blocks = getattr(loaded.model.backbone, 'blocks', [])
-    if len(blocks) > 1:
-        return [block.segments[-1].name for block in blocks]
+    backbone = loaded.model.backbone
+    if isinstance(backbone, LocalBackbone) and len(backbone.local.blocks) > 1:
+        return [block.segments[-1].name for block in backbone.local.blocks]
     return list({segment.stage: segment.name for segment in loaded.segments}.values())

@@ -121,7 +121,7 @@ def _segments_of_old(local: LocalLearning, old: dict[int, nn.Module], block: Any
 # ------------------------------------------------------------------------------------------ run on every process
 
 
-def compare(
+def compare_with_one_process(
     case: str,
     last_blocks: tuple[int, ...] = (),
     options: dict[str, Any] | None = None,

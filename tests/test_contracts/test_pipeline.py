@@ -8,7 +8,7 @@ import pytest
 import torch
 from scenarios.distributed import batches_of, model_of, on_processes
 from scenarios.pipeline import (
-    compare,
+    compare_with_one_process,
     means_inside_the_same_stage,
     run_and_resume,
     send_and_receive,
@@ -25,21 +25,23 @@ ACCUMULATION = dict(accumulative_counts=2)  # 5 batches: the last window is a pa
 
 # Four processes: four stages, or two pipelines of two stages that see the same data.
 EQUAL = {
-    'detector': partial(compare, 'retinanet-retina'),
-    'detector, delayed': partial(compare, 'retinanet-retina', (1, 2, 3), delay=1, ema_interval=2),
-    'detector, accumulation': partial(compare, 'retinanet-retina', options=ACCUMULATION),
-    'detector, bf16': partial(compare, 'retinanet-retina', options=dict(type='AmpOptimWrapper')),
-    'detector, two stages': partial(compare, 'retinanet-retina', num_stages=2),
+    'detector': partial(compare_with_one_process, 'retinanet-retina'),
+    'detector, delayed': partial(compare_with_one_process, 'retinanet-retina', (1, 2, 3), delay=1, ema_interval=2),
+    'detector, accumulation': partial(compare_with_one_process, 'retinanet-retina', options=ACCUMULATION),
+    'detector, bf16': partial(compare_with_one_process, 'retinanet-retina', options=dict(type='AmpOptimWrapper')),
+    'detector, two stages': partial(compare_with_one_process, 'retinanet-retina', num_stages=2),
     'detector, two stages, delayed': partial(
-        compare, 'retinanet-retina', (1,), num_stages=2, blocks_per_stage=[1, 3], delay=2
+        compare_with_one_process, 'retinanet-retina', (1,), num_stages=2, blocks_per_stage=[1, 3], delay=2
     ),
-    'segmentor': partial(compare, 'segmentor-infopro'),
-    'segmentor, SyncBN': partial(compare, 'segmentor-fcn', sync_bn=True),
-    'segmentor, two stages': partial(compare, 'segmentor-fcn', num_stages=2),
-    'classifier': partial(compare, 'resnet-infopro_softmax'),
-    'transformer, two stages': partial(compare, 'vit-greedy', num_stages=2),
-    'more processes than blocks': partial(compare, 'resnet-dgl', num_blocks=2),
-    'no box, one image, images of different sizes': partial(compare, 'retinanet-retina', batches=unusual_batches()),
+    'segmentor': partial(compare_with_one_process, 'segmentor-infopro'),
+    'segmentor, SyncBN': partial(compare_with_one_process, 'segmentor-fcn', sync_bn=True),
+    'segmentor, two stages': partial(compare_with_one_process, 'segmentor-fcn', num_stages=2),
+    'classifier': partial(compare_with_one_process, 'resnet-infopro_softmax'),
+    'transformer, two stages': partial(compare_with_one_process, 'vit-greedy', num_stages=2),
+    'more processes than blocks': partial(compare_with_one_process, 'resnet-dgl', num_blocks=2),
+    'no box, one image, images of different sizes': partial(
+        compare_with_one_process, 'retinanet-retina', batches=unusual_batches()
+    ),
 }
 MESSAGE = dict(
     large=torch.randn(3, 5, 10_000),

@@ -39,6 +39,13 @@ def test_the_copies_cost_what_their_structure_says(tmp_path):
         assert lb.activations == pytest.approx(ema.activations, rel=0.01)
 
 
+def test_each_block_is_given_its_own_operations(tmp_path):
+    layers = [block['layers'].flops for block in count_cost(cfg_of(tmp_path)).blocks]
+    # From stage to stage half the resolution at twice the channels; block 1 has the stem, and no gradient of images.
+    assert layers[1] == layers[2] == layers[3]
+    assert layers[0] > layers[1]
+
+
 def test_activations_are_what_autograd_keeps(tmp_path):
     """Of the stem and layer1 of block 1, worked out by hand: 2 photos of 96 x 72, 8 channels in the stem."""
     counted = count_cost(cfg_of(tmp_path, auxiliary=None))

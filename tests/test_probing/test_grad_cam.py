@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet.registry import TRANSFORMS
 from tiny_checkpoints import CLASSES, DATA, classifier, detector, save_checkpoint, segmentor
 
 from mmman.probing.checkpoint import LoadedModel
@@ -41,6 +42,14 @@ def test_the_image_is_the_one_that_was_read(tmp_path):
     torch.testing.assert_close(
         torch.from_numpy(found.image * 255).permute(2, 0, 1).round().byte(), item['inputs'].flip(0)
     )  # OpenCV reads BGR
+
+
+def test_a_pipeline_of_classes_reads_files_too(tmp_path):
+    loaded = load(detector, tmp_path)
+    expected = read_item(loaded, PHOTO)
+    for step in loaded.runner.cfg.test_dataloader.dataset.pipeline:
+        step['type'] = TRANSFORMS.get(step['type'])  # as in a lazy config
+    assert torch.equal(read_item(loaded, PHOTO)['inputs'], expected['inputs'])
 
 
 def test_a_detector_s_scores_are_explained(tmp_path):
@@ -89,9 +98,11 @@ def test_layers_that_do_not_fit_are_refused(tmp_path):
     item = read_item(loaded, PHOTO)
     with pytest.raises(ValueError, match=r"no layer 'backbone.layer9'; some that it has: .*backbone\.layer1"):
         explain(loaded, item, ['backbone.layer9'])
+    with pytest.raises(ValueError, match=r"no layer 'backbone.layer2.9.conv'; some that it has: .*backbone\.layer2"):
+        explain(loaded, item, ['backbone.layer2.9.conv'])
     with pytest.raises(ValueError, match='gives one feature map or .* not a tuple'):
         explain(loaded, item, ['neck'])
     with pytest.raises(ValueError, match="layer 'bbox_head.cls_convs.0' runs 5 times"):
         explain(loaded, item, ['bbox_head.cls_convs.0'])
-    with pytest.raises(ValueError, match="layer 'backbone.local.block1.head.project_y' runs 0 times"):
-        explain(loaded, item, ['backbone.local.block1.head.project_y'])
+    with pytest.raises(ValueError, match="layer 'backbone.local.layer1_1.head.project_y' runs 0 times"):
+        explain(loaded, item, ['backbone.local.layer1_1.head.project_y'])

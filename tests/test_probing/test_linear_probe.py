@@ -41,6 +41,20 @@ def test_blocks_of_a_classifier(tmp_path):
     assert metrics['layer1.1']['accuracy/top1'] > 90
 
 
+@pytest.mark.parametrize('class_token', [True, False])
+def test_of_tokens_the_class_token_is_probed_and_without_one_their_mean(class_token, tmp_path):
+    cfg = classifier(tmp_path, None)
+    cfg.model = tiny_classifier('vit', None)
+    if not class_token:
+        cfg.model.backbone.update(with_cls_token=False, out_type='avg_featmap')
+        cfg.model.head.type = 'LinearClsHead'
+    loaded = LoadedModel(cfg, save_checkpoint(cfg, tmp_path / 'a.pth'))
+    data = loaded.prepare(next(iter(loaded.test_loader())))
+    *_, (_, tokens) = loaded.outputs(data['inputs'])
+    features, _ = _Images(loaded).samples(tokens, data['data_samples'])
+    torch.testing.assert_close(features, tokens[:, 0] if class_token else tokens.mean(dim=1), rtol=0, atol=0)
+
+
 def test_stages_of_a_plain_segmentor_by_pixel(tmp_path):
     cfg = segmentor(tmp_path, None)
     metrics = probe_blocks(LoadedModel(cfg, save_checkpoint(cfg, tmp_path / 'a.pth')))
