@@ -1,13 +1,12 @@
 """A probe finds what is linear, and nothing else."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from tiny_checkpoints import classifier, detector, save_checkpoint, segmentor
 
 from mmman.probing.checkpoint import LoadedModel
 from mmman.probing.linear_probe import LinearProbe, _Images, probe_blocks
+from mmman.testing import tiny_classifier
 
 
 def accuracy(probe, features, labels):
@@ -68,14 +67,3 @@ def test_detectors_are_refused(tmp_path):
     cfg = detector(tmp_path)
     with pytest.raises(ValueError, match=r'not defined for detectors.*local_heads\.py'):
         probe_blocks(LoadedModel(cfg, save_checkpoint(cfg, tmp_path / 'a.pth')))
-
-
-@pytest.mark.parametrize('extra_tokens', [1, 0])
-def test_of_tokens_the_class_token_is_probed_or_else_their_average(extra_tokens):
-    backbone = SimpleNamespace()
-    model = SimpleNamespace(backbone=backbone, head=SimpleNamespace(num_classes=3))
-    family = SimpleNamespace(extra_tokens=lambda given: extra_tokens if given is backbone else None)
-    tokens = torch.randn(2, 5, 4)
-    sample = SimpleNamespace(gt_label=torch.tensor([1]))
-    features, _ = _Images(SimpleNamespace(model=model, family=family)).samples(tokens, [sample, sample])
-    assert features.equal(tokens[:, 0] if extra_tokens else tokens.mean(dim=1))
