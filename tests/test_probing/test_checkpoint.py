@@ -5,7 +5,7 @@ import torch
 from tiny_checkpoints import CLASSES, classifier, detector, save_checkpoint, segmentor
 
 from mmman.apis.publish import publish
-from mmman.probing.checkpoint import LoadedModel, _toolbox_of
+from mmman.probing.checkpoint import LoadedModel
 
 
 @pytest.mark.parametrize('make', [classifier, detector, segmentor])
@@ -34,11 +34,6 @@ def test_what_a_checkpoint_has(tmp_path):
         LoadedModel(detector(tmp_path), other)
     with pytest.raises(FileNotFoundError, match='checkpoint not found'):
         LoadedModel(detector(tmp_path), str(tmp_path / 'none.pth'))
-
-
-def test_a_model_of_no_toolbox_is_refused():
-    with pytest.raises(ValueError, match='Linear is no model of mmdet, mmseg, mmpretrain: only these are looked into'):
-        _toolbox_of(torch.nn.Linear(1, 1))
 
 
 def test_training_images_are_read_like_test_images(tmp_path):
