@@ -32,11 +32,11 @@ def local_prefixes(keys: Iterable[str]) -> tuple[str, ...]:
 def complete_local_state(local: LocalLearning, state_dict: dict[str, Any], prefix: str) -> None:
     """Let a state dict say for every branch what it starts from, in place.
 
-    A branch is named by the segment that it stands at. What was saved for the same segment, of the same shapes, stays.
-    Otherwise, and from a plain checkpoint, learnable bias and EMA are copies of the weights that are being loaded for
-    the segments that they copy; a local head stays as it was initialised. What was saved for segments at which no block
-    ends is dropped, as are the numbered branches of version 0.1, which do not say where they stood. One line in the log
-    names the blocks that start anew.
+    A branch is named by the segment that it stands at. Of its two parts, auxiliary network and local head, each stays
+    as it was saved for the same segment and with the same shapes. Otherwise, and from a plain checkpoint, the auxiliary
+    network's copies are those of the weights that are being loaded for the segments that they copy, and a local head
+    stays as it was initialised. What was saved for segments at which no block ends is dropped, as are the numbered
+    branches of version 0.1, which do not say where they stood. One line in the log names what starts anew.
 
     Args:
         local (LocalLearning): The blocks.
@@ -45,58 +45,81 @@ def complete_local_state(local: LocalLearning, state_dict: dict[str, Any], prefi
     """
     own = f'{prefix}local.'
     saved = {key.removeprefix(own).split('.')[0] for key in state_dict if key.startswith(own)}
-    anew = []
+    anew: dict[str, list[Block]] = {part: [] for part in PARTS}
     for block in local.blocks[:-1]:
-        sources = [
-            _as_loaded(module, state_dict, f'{prefix}{segment.name}.')
-            for module, segment in zip(local.next_segments(block), local.blocks[block.index].segments, strict=True)
-        ]
-        if not _complete_branch(local.branch(block), state_dict, f'{own}{block.place}.', sources):
-            anew.append(block)
+        branch, place = local.branch(block), f'{own}{block.place}.'
+        if branch.auxiliary is not None:
+            branch.auxiliary.upgrade_state(state_dict, f'{place}auxiliary.')
+        for part in PARTS:
+            if not _fits(branch, part, state_dict, place):
+                anew[part].append(block)
+        if block in anew['auxiliary']:
+            state_dict.update(_start_state(local, block, state_dict, prefix))
     for key in [key for key in state_dict if key.startswith(own) and key.removeprefix(own).split('.')[0] not in local]:
         del state_dict[key]
-    if saved and anew:
+    if saved and any(anew.values()):
         _say(anew, saved)
 
 
-def _as_loaded(module: nn.Module, state_dict: dict[str, Any], prefix: str) -> dict[str, Tensor] | None:
-    """The state that a module will have when it is loaded; None if nothing of it is."""
-    state = module.state_dict()
-    loaded = {
+def _fits(branch: LocalBranch, part: str, state_dict: dict[str, Any], place: str) -> bool:
+    """Whether all of a part was saved. If not, what there is of it is dropped: nothing is loaded by half."""
+    expected = {f'{place}{key}': value for key, value in branch.state_dict().items() if key.startswith(f'{part}.')}
+    found = {key: value for key, value in state_dict.items() if key.startswith(f'{place}{part}.')}
+    if expected.keys() == found.keys() and all(_alike(found[key], expected[key]) for key in expected):
+        return True
+    for key in found:
+        del state_dict[key]
+    return not expected
+
+
+def _start_state(local: LocalLearning, block: Block, state_dict: dict[str, Any], prefix: str) -> dict[str, Tensor]:
+    """What a branch's auxiliary network starts from, where the state dict has weights of what it copies."""
+    branch = local.branch(block)
+    sources = list(zip(local.blocks[block.index].segments, local.next_segments(block), strict=True))
+    copied = {sources[i] for i in branch.auxiliary.copies().values()} if branch.auxiliary is not None else ()
+    if not any(_loaded(module, state_dict, f'{prefix}{segment.name}.') for segment, module in copied):
+        return {}
+    states = [
+        # What is not loaded stays as it is.
+        {**module.state_dict(), **_loaded(module, state_dict, f'{prefix}{segment.name}.')}
+        for segment, module in sources
+    ]
+    # Tensors of their own: with `assign=True` they become the parameters.
+    return {f'{prefix}local.{block.place}.{k}': v.clone() for k, v in branch.start_state(states).items()}
+
+
+def _loaded(module: nn.Module, state_dict: dict[str, Any], prefix: str) -> dict[str, Tensor]:
+    """What a module will load of a state dict."""
+    return {
         key: state_dict[prefix + key]
-        for key, value in state.items()
-        if prefix + key in state_dict and state_dict[prefix + key].shape == value.shape
+        for key, value in module.state_dict().items()
+        if prefix + key in state_dict and _alike(state_dict[prefix + key], value)
     }
-    return {**state, **loaded} if loaded else None
 
 
-def _complete_branch(
-    branch: LocalBranch, state_dict: dict[str, Any], own: str, source_states: list[dict[str, Tensor] | None]
-) -> bool:
-    """Returns whether all of the branch was saved."""
-    expected = branch.state_dict()
-    whole = True
-    for part in PARTS:
-        shapes = {key: value.shape for key, value in expected.items() if key.startswith(f'{part}.')}
-        found = {k.removeprefix(own): k for k in state_dict if k.startswith(f'{own}{part}.')}
-        if {key: state_dict[k].shape for key, k in found.items()} == shapes:
-            continue
-        whole = False
-        for key in found.values():
-            del state_dict[key]
-        if part == 'auxiliary' and all(source_states):
-            start = branch.start_state(source_states)
-            state_dict.update({own + key: value for key, value in start.items()})
-    return whole
+def _alike(found: Any, expected: Any) -> bool:
+    return getattr(found, 'shape', None) == getattr(expected, 'shape', None)
 
 
-def _say(anew: list[Block], saved: set[str]) -> None:
-    why = 'it has none for these layers'
+def _say(anew: dict[str, list[Block]], saved: set[str]) -> None:
+    both = [block for block in anew['auxiliary'] if block in anew['head']]
+    what = ', and '.join(
+        f'{names} of {", ".join(map(str, blocks))}'
+        for names, blocks in (
+            ('auxiliary networks and local heads', both),
+            ('auxiliary networks', [block for block in anew['auxiliary'] if block not in both]),
+            ('local heads', [block for block in anew['head'] if block not in both]),
+        )
+        if blocks
+    )
+    why = f'has none that fit these layers (it has {", ".join(sorted(saved))})'
     if any(NUMBERED.fullmatch(name) for name in saved):
-        why = 'it numbers its blocks, as version 0.1 did, and does not say where they end'
+        why = (
+            'numbers its blocks, as version 0.1 did, and does not say where they end; '
+            'tools/model_converters/upgrade_checkpoint.py tells by the config that it was trained with'
+        )
     print_log(
-        f'LocalBackbone: auxiliary networks and local heads of {", ".join(map(str, anew))} start anew from the '
-        f'weights of the checkpoint: {why} (but for {", ".join(sorted(saved))})',
+        f'LocalBackbone: {what} start anew: the checkpoint {why}',
         logger='current',
         level=logging.WARNING,
     )
