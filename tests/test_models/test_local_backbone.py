@@ -1,7 +1,9 @@
 import copy
+import hashlib
 import io
-import multiprocessing
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -56,19 +58,20 @@ def test_models_of_every_family_can_be_saved_whole(name):
     assert_same_state(by_torch(model), model)
 
 
-def _sum_of(queue, model):
-    queue.put((type(model.backbone).__name__, sum(p.detach().sum().item() for p in model.parameters())))
-
-
-def test_a_model_reaches_a_spawned_process():
+def test_a_model_reaches_a_process_that_has_imported_nothing(tmp_path):
+    """What ``spawn`` does with its arguments."""
     model = build_model(tiny_retinanet(2))
-    context = multiprocessing.get_context('spawn')
-    queue = context.Queue()
-    process = context.Process(target=_sum_of, args=(queue, model))
-    process.start()
-    name, total = queue.get(timeout=300)
-    process.join()
-    assert name == 'LocalResNet' and total == sum(p.detach().sum().item() for p in model.parameters())
+    (tmp_path / 'model.pkl').write_bytes(pickle.dumps(model))
+    code = (
+        'import hashlib, pickle, sys; model = pickle.load(open(sys.argv[1], "rb"));'
+        'weights = b"".join(p.detach().numpy().tobytes() for p in model.parameters());'
+        'print(type(model.backbone).__name__, hashlib.sha256(weights).hexdigest())'
+    )
+    command = [sys.executable, '-W', 'ignore', '-c', code, str(tmp_path / 'model.pkl')]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    weights = b''.join(p.detach().numpy().tobytes() for p in model.parameters())
+    assert run.stdout.splitlines()[-1] == f'LocalResNet {hashlib.sha256(weights).hexdigest()}'
 
 
 def test_backbones_of_one_class_are_of_one_class():
