@@ -55,7 +55,12 @@ def _entry(batch: Any, key: str) -> Any:
 
 def _images(batch: Any) -> Tensor | list[Tensor] | None:
     images = _entry(batch, 'inputs')
-    return images if isinstance(images, Tensor) or is_seq_of(images, Tensor) else None
+    if not (isinstance(images, Tensor) or is_seq_of(images, Tensor)):
+        return None
+    several = [images] if isinstance(images, Tensor) else images
+    if {image.dtype for image in several} == {torch.uint8}:
+        return several[0].new_empty(0)  # their type tells all: the batch need not stay alive for the step
+    return images
 
 
 def _values(configs: list[dict[str, Any]], key: str, swapped: bool) -> Tensor:
