@@ -12,7 +12,10 @@ from shipped_configs import spelled_out
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / 'docs/en'
-PACKAGES = ('models', 'partition', 'auxiliary', 'local_heads', 'losses', 'engine')
+PACKAGES = (
+    *('memory', 'partition', 'auxiliary', 'local_heads', 'models', 'optim', 'resume', 'hooks', 'pipeline'),
+    *('costs', 'planning', 'apis'),
+)
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,6 @@
 # DeepLabV3-R18 with MAN++ on the photos in demo/data/coco_free: two blocks, cut inside layer3, from scratch.
 # Twin: deeplabv3_r18_e2e_coco_free.py
-_base_ = './deeplabv3_r18_e2e_coco_free.py'
+_base_ = ['./deeplabv3_r18_e2e_coco_free.py', '../../configs/_base_/local_learning/runtime.py']
 custom_imports = dict(imports=['mmman'], allow_failed_imports=False)
 model = dict(
     backbone=dict(

@@ -27,11 +27,12 @@ def test_channels_are_last_in_weights_and_features():
     model, _ = trained(ChannelsLastHook())
     assert_close(model, expected)
     layouts = []
+    optim_wrapper = optim_wrapper_for(model)  # which looks at the outputs of an example
     backbone = find_local_backbone(model)
     backbone.layer2[0].register_forward_hook(
         lambda module, args, output: layouts.append(output.is_contiguous(memory_format=torch.channels_last))
     )
-    train(model, optim_wrapper_for(model), [tiny_batch()])
+    train(model, optim_wrapper, [tiny_batch()])
     assert layouts == [True]
     assert backbone.layer2[0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
 

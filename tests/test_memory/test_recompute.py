@@ -92,6 +92,7 @@ def test_one_branch_is_recomputed_after_the_other():
 
 def test_every_segment_of_a_chosen_block_runs_twice_and_no_other():
     model = build_model(tiny_retinanet(4, with_cp=[1, 4]))
+    optim_wrapper = optim_wrapper_for(model)  # which looks at the outputs of an example
     backbone = find_local_backbone(model)
     calls = dict.fromkeys(('conv1', 'layer1.0', 'layer1.1', 'layer2.1', 'layer3.0', 'layer4.0', 'layer4.1'), 0)
 
@@ -100,7 +101,7 @@ def test_every_segment_of_a_chosen_block_runs_twice_and_no_other():
 
     for name in calls:  # before it runs: a recomputation ends as soon as it has what it needs
         backbone.get_submodule(name).register_forward_pre_hook(partial(count, name))
-    model.train_step(tiny_batch(), optim_wrapper_for(model))
+    model.train_step(tiny_batch(), optim_wrapper)
     chosen = {name for name, number in calls.items() if number == 2}
     assert chosen == {'conv1', 'layer1.0', 'layer1.1', 'layer4.0', 'layer4.1'}
     assert set(calls.values()) == {1, 2}
