@@ -30,7 +30,7 @@ def complete_config(cfg: Config | ConfigDict) -> Config | ConfigDict:
     """Fill in what every config of local learning says.
 
     - ``optim_wrapper.constructor`` becomes ``mmman.LocalOptimWrapperConstructor``; a constructor that the config names
-      goes to ``base_constructor``, and is asked for each block.
+      goes to ``base_constructor``, and says what each parameter is trained with.
     - ``custom_hooks`` get ``mmman.LocalLossHook``, beside those that are there.
     - ``default_hooks.checkpoint`` of type ``CheckpointHook`` becomes ``mmman.ExactCheckpointHook``, unless it leaves
       out the optimizer or the schedules; where it saves inside of epochs, an ``EpochBasedTrainLoop`` becomes
