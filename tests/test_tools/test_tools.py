@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / 'tools'
 CONFIG = """
-default_scope = 'mmengine'
+default_scope = 'mmdet'
 train_dataloader = dict(dataset=dict(
     type='CocoDataset', data_root='{{$MMMAN_COCO_ROOT:data/coco/}}', ann_file='annotations/instances_train2017.json'))
 test_dataloader = train_dataloader
