@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmman.local_heads import BlockOutput
-from mmman.models import LocalBackbone, LocalBranch, find_local_backbone, normalisation_of
+from mmman.models import LocalBackbone, LocalBranch, find_local_backbone, normalisation_of, unwrapped
 
 from .dry_run import DryRun
 from .live_bytes import tensors_of
@@ -103,7 +103,7 @@ class _BlockCounter:
 
     def __init__(self, cfg: Config) -> None:
         step = TrainingStep(cfg, dry=True)
-        self.model: nn.Module = getattr(step.model, 'module', step.model)
+        self.model: nn.Module = unwrapped(step.model)
         self.backbone: LocalBackbone = find_local_backbone(self.model)
         self.precision = step.optim_wrapper.main.optim_context
         self.batch = step.batch

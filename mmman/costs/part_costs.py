@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmman.local_heads import Position
 from mmman.memory.recompute import recompute_part
-from mmman.models import LocalBackbone, LocalBranch, LocalStep, normalisation_of
+from mmman.models import LocalBackbone, LocalBranch, LocalStep, normalisation_of, unwrapped
 from mmman.toolboxes import type_name
 
 from .dry_run import DryRun
@@ -155,7 +155,7 @@ class _Network:
     """A model whose backbone is a LocalBackbone of one block, taken apart, with a batch to run each part on."""
 
     def __init__(self, model: nn.Module, local_cfg: dict, batch: dict, num_images: int) -> None:
-        self.model = getattr(model, 'module', model)
+        self.model = unwrapped(model)
         self.backbone: LocalBackbone = self.model.backbone
         self.family = self.backbone.local.family
         self.segments = self.backbone.local.blocks[0].segments

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmman.hooks import ChannelsLastHook, CompileBlocksHook, RecomputeHook
-from mmman.models import LocalLearning
+from mmman.models import LocalLearning, unwrapped
 
 from .dry_run import DryRun
 from .live_bytes import LiveBytes, Peak, tensors_of
@@ -78,7 +78,7 @@ class TrainingStep:
         self.batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=runner.seed)))
         self.model = runner.model
         if not dry:  # else no value matters, and pretrained weights need not be there
-            getattr(self.model, 'module', self.model).init_weights()
+            unwrapped(self.model).init_weights()
         self.model.train()
         if cfg.get('activation_checkpointing'):
             turn_on_activation_checkpointing(self.model, cfg.activation_checkpointing)  # as Runner.train does

@@ -3,10 +3,9 @@
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from mmman.models import find_local_backbone
+from mmman.models import find_local_backbone, unwrapped
 from mmman.registry import HOOKS
 
 
@@ -33,7 +32,7 @@ class CompileBlocksHook(Hook):
         Raises:
             ValueError: If the model has no ``LocalBackbone``.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         local = find_local_backbone(model).local
         modules = [
             module

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmman.memory.recompute import recompute_part
+from mmman.models import unwrapped
 from mmman.registry import HOOKS
 
 
@@ -40,6 +40,6 @@ class RecomputeHook(Hook):
         Raises:
             ValueError: If the model has no such part.
         """
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         for part in self.parts:
             recompute_part(model, part)

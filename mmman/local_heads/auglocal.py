@@ -1,20 +1,18 @@
 """The local head of AugLocal (Ma et al., 2024): a few fresh layers shaped like those that follow the block."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, conv1x1
 
 from mmman.registry import MODELS
 
-from .base import BlockOutput, LocalHead, Position, require_map
+from .base import BlockOutput, Position, require_map
 from .batch_norm import take_one_value
-from .classification import build_classifier
+from .vector_classifier import VectorClassifier, build_classifier
 
 
 @MODELS.register_module()
-class AugLocalHead(LocalHead):
+class AugLocalHead(VectorClassifier):
     """Picks layers evenly from those behind the block, builds fresh residual units of their widths, and a classifier.
 
     The first block gets ``depth`` units; towards the output they become fewer, linearly, down to half ("pyramid
@@ -59,24 +57,9 @@ class AugLocalHead(LocalHead):
         take_one_value(self)
         self.head = build_classifier(self, head, example, channels)
 
-    def loss(self, output: BlockOutput, data_samples: list[Any]) -> dict[str, Tensor]:
-        """Compute the classifier's loss; see :meth:`LocalHead.loss`.
-
-        Args:
-            output (BlockOutput): What the block and its auxiliary made of the batch.
-            data_samples (list[DataSample]): The labels.
-
-        Returns:
-            dict[str, Tensor]: The classifier's losses.
-        """
-        return self.head.loss(self._feats(output), data_samples)
-
-    def predict(self, output: BlockOutput, data_samples: list[Any], test_cfg: dict | None = None) -> list[Any]:
-        """Classify; see :meth:`ClassificationLocalHead.predict`."""
-        return self.head.predict(self._feats(output), data_samples)
-
-    def _feats(self, output: BlockOutput) -> tuple[Tensor]:
-        return (self.layers(output.y),)
+    def vectors(self, output: BlockOutput) -> Tensor:
+        """See :meth:`VectorClassifier.vectors`."""
+        return self.layers(output.y)
 
 
 def pick(position: Position, count: int) -> list[torch.Size]:

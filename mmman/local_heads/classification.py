@@ -1,23 +1,19 @@
 """The classification local head: any head of mmpretrain on a few layers grown from one block's output."""
 
 from collections.abc import Sequence
-from typing import Any
 
-import torch
 from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
 from mmman.registry import MODELS
 
-from .base import BlockOutput, LocalHead, Position, require_map
+from .base import BlockOutput, Position, require_map
 from .batch_norm import take_one_value
-from .toolbox_head import Losses, Trial, build_head
-
-TAKERS = 'LinearClsHead, StackedLinearClsHead, VisionTransformerClsHead, ArcFaceClsHead or MultiLabelLinearClsHead'
+from .vector_classifier import VectorClassifier, build_classifier
 
 
 @MODELS.register_module()
-class ClassificationLocalHead(LocalHead):
+class ClassificationLocalHead(VectorClassifier):
     """A head of mmpretrain (``LinearClsHead``, ...) as the local head of one block.
 
     y is pooled, convolved, averaged over its positions and passed through hidden layers, each step where asked for. Of
@@ -78,74 +74,9 @@ class ClassificationLocalHead(LocalHead):
         take_one_value(self)
         self.head = build_classifier(self, head, example, channels)
 
-    def loss(self, output: BlockOutput, data_samples: list[Any]) -> dict[str, Tensor]:
-        """Compute the head's losses; see :meth:`LocalHead.loss`.
-
-        Args:
-            output (BlockOutput): What the block and its auxiliary made of the batch.
-            data_samples (list[DataSample]): The labels.
-
-        Returns:
-            dict[str, Tensor]: The head's losses, ``loss`` for most.
-        """
-        return self.head.loss(self._feats(output), data_samples)
-
-    def predict(self, output: BlockOutput, data_samples: list[Any], test_cfg: dict | None = None) -> list[Any]:
-        """Classify; see :meth:`LocalHead.predict`.
-
-        Args:
-            output (BlockOutput): What the block and its auxiliary made of the batch.
-            data_samples (list[DataSample]): Samples, to which scores and labels are added.
-            test_cfg (dict, optional): Not used.
-
-        Returns:
-            list[DataSample]: The samples.
-
-        Raises:
-            ValueError: If the head learns no classes (``ContrastiveHead``).
-        """
-        if not hasattr(self.head, 'predict'):
-            raise ValueError(f'{type(self.head).__name__} learns no classes, so this local head predicts none')
-        return self.head.predict(self._feats(output), data_samples)
-
-    def _feats(self, output: BlockOutput) -> tuple[Tensor]:
-        return (self.hidden(self.to_vector(output.y)),)
-
-
-def build_classifier(owner: LocalHead, head: dict, example: BlockOutput, in_channels: int) -> nn.Module:
-    """Build a head of mmpretrain that takes a vector for each image.
-
-    Args:
-        owner (LocalHead): The local head that it is for.
-        head (dict): Its config; ``in_channels`` is filled in.
-        example (BlockOutput): See :class:`LocalHead`.
-        in_channels (int): Length of the vectors.
-
-    Returns:
-        nn.Module: The head.
-
-    Raises:
-        ValueError: If it cannot learn from vectors, see :func:`build_head`.
-    """
-    vector = example.y.flatten()[:1].expand(1, in_channels)
-    trial = Trial(vector, _loss, _samples, 'one vector for each image', TAKERS)
-    return build_head(type(owner).__name__, head, dict(in_channels=in_channels), trial)
-
-
-def _loss(head: nn.Module, vectors: Tensor, data_samples: list[Any]) -> Losses:
-    return head.loss((vectors,), data_samples)
-
-
-def _samples(head: nn.Module, device: torch.device) -> list[Any]:
-    """A data sample of class 0, in each task where there are several."""
-    from mmpretrain.structures import DataSample, MultiTaskDataSample
-
-    if not hasattr(head, 'task_heads'):
-        return [DataSample().set_gt_label(torch.zeros(1, dtype=torch.long, device=device))]
-    sample = MultiTaskDataSample()
-    for name, task_head in head.task_heads.items():
-        sample.set_field(*_samples(task_head, device), name)
-    return [sample]
+    def vectors(self, output: BlockOutput) -> Tensor:
+        """See :meth:`VectorClassifier.vectors`."""
+        return self.hidden(self.to_vector(output.y))
 
 
 class Mean(nn.Module):

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from mmman.registry import MODELS
 from mmman.toolboxes import type_name
 
-from .base import BlockOutput, LocalHead, Position, require_map, weighted
-from .classification import build_classifier
+from .base import BlockOutput, Position, require_map, weighted
 from .labels import label_vectors
+from .vector_classifier import VectorClassifier, build_classifier
 
 
 @MODELS.register_module()
-class PredSimLocalHead(LocalHead):
+class PredSimLocalHead(VectorClassifier):
     """``loss = (1 - beta) * prediction + beta * similarity``.
 
     Prediction: a linear classifier on y, average-pooled to about ``pooled_size`` numbers. Similarity: the squared
@@ -74,8 +74,7 @@ class PredSimLocalHead(LocalHead):
         Returns:
             dict[str, Tensor]: ``loss_similarity`` and ``loss_prediction``.
         """
-        predicted = self.head.loss(self._feats(output), data_samples)
-        losses = weighted(predicted, 1 - self.beta, alone='loss_prediction')
+        losses = weighted(super().loss(output, data_samples), 1 - self.beta, alone='loss_prediction')
         variance = self.conv(output.y).float().flatten(2).var(dim=2, unbiased=False)
         # A channel that is the same everywhere has variance 0, where the root has no gradient.
         similarity = _similarity((variance + 1e-8).sqrt())
@@ -83,12 +82,9 @@ class PredSimLocalHead(LocalHead):
         losses['loss_similarity'] = self.beta * F.mse_loss(similarity, target)
         return losses
 
-    def predict(self, output: BlockOutput, data_samples: list[Any], test_cfg: dict | None = None) -> list[Any]:
-        """Classify; see :meth:`ClassificationLocalHead.predict`."""
-        return self.head.predict(self._feats(output), data_samples)
-
-    def _feats(self, output: BlockOutput) -> tuple[Tensor]:
-        return (self.pool(output.y),)
+    def vectors(self, output: BlockOutput) -> Tensor:
+        """See :meth:`VectorClassifier.vectors`."""
+        return self.pool(output.y)
 
 
 def _similarity(vectors: Tensor) -> Tensor:

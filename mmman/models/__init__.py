@@ -2,10 +2,11 @@
 
 from .checkpoint_loading import local_prefixes
 from .detached_heads import check_heads
-from .local_backbone import LocalBackbone, find_local_backbone
+from .local_backbone import LocalBackbone
 from .local_branch import LocalBranch
 from .local_learning import LocalLearning
 from .local_step import LocalStep, normalisation_of
+from .lookup import find_local_backbone, unwrapped
 from .raw_images import see_raw_images
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     'local_prefixes',
     'normalisation_of',
     'see_raw_images',
+    'unwrapped',
 ]

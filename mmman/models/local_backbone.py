@@ -160,21 +160,6 @@ def _empty(wrapper: type[LocalBackbone], plain: type[nn.Module]) -> LocalBackbon
     return object.__new__(_local_class(wrapper, plain))
 
 
-def find_local_backbone(model: nn.Module) -> LocalBackbone:
-    """Find the one LocalBackbone of a model.
-
-    Raises:
-        ValueError: If there is none, or more than one.
-    """
-    found = [module for module in model.modules() if isinstance(module, LocalBackbone)]
-    if len(found) != 1:
-        raise ValueError(
-            f'{type(model).__name__} has {len(found)} backbones of type mmman.LocalBackbone; local learning needs one: '
-            "set model = dict(backbone=dict(type='mmman.LocalBackbone', backbone=..., partition=..., local_head=...))"
-        )
-    return found[0]
-
-
 def _head_configs(local_head: dict | list[dict] | None, num_blocks: int) -> list[dict]:
     needed = num_blocks - 1
     if local_head is None and needed:

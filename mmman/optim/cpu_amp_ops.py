@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.utils._pytree import tree_leaves, tree_map
 
+from mmman.models import unwrapped
+
 HALF = (torch.bfloat16, torch.float16)
 
 
@@ -70,7 +72,7 @@ def proposals_in_single_precision(model: nn.Module) -> Iterator[None]:
     Args:
         model (nn.Module): Any model, or a wrapper around it.
     """
-    rpn = getattr(getattr(model, 'module', model), 'rpn_head', None)
+    rpn = getattr(unwrapped(model), 'rpn_head', None)
     if rpn is None:
         yield
         return

@@ -12,7 +12,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 
-from mmman.models import LocalLearning, LocalStep, find_local_backbone, normalisation_of, see_raw_images
+from mmman.models import LocalLearning, LocalStep, find_local_backbone, normalisation_of, see_raw_images, unwrapped
 
 from .averaging import start_averaging
 from .block_update import (
@@ -96,7 +96,7 @@ class LocalOptimWrapper(OptimWrapperDict):
             return
         if self._unfinished:  # what was raised after the forward was raised outside of this wrapper
             self._abandon_step()
-        plain, no_sync = getattr(model, 'module', model), nullcontext()
+        plain, no_sync = unwrapped(model), nullcontext()
         several = is_model_wrapper(model) and get_world_size() > 1
         if is_model_wrapper(model) and not isinstance(model, LocalDistributedDataParallel):
             if several:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mmman.local_heads import LocalHead
-from mmman.models import check_heads, find_local_backbone
+from mmman.models import check_heads, find_local_backbone, unwrapped
 from mmman.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from mmman.toolboxes import type_name
 
@@ -80,7 +80,7 @@ class LocalOptimWrapperConstructor:
         Returns:
             LocalOptimWrapper: One inner wrapper per block.
         """
-        model = getattr(model, 'module', model)
+        model = unwrapped(model)
         backbone = find_local_backbone(model)
         blocks = backbone.local.blocks
         if len(blocks) == 1:
