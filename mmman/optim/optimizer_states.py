@@ -60,10 +60,20 @@ def _mismatch(optimizer: Optimizer, state: dict[str, Any]) -> str | None:
     saved, here = ([len(group['params']) for group in each] for each in (saved_groups, groups))
     if saved != here:
         return f'it has {_counted(saved)}, the model has {_counted(here)}'
+    of_parameters = {
+        name for values in state['state'].values() for name, value in values.items() if getattr(value, 'ndim', 0)
+    }
     for saved_group, group in zip(saved_groups, groups, strict=True):
         for number, param in zip(saved_group['params'], group['params'], strict=True):
             for name, value in state['state'].get(number, {}).items():
-                if isinstance(value, Tensor) and not _fits(value, param):
+                if not isinstance(value, Tensor):
+                    continue
+                if name in of_parameters and value.ndim < param.ndim == 1:
+                    return (
+                        f'its {name} of a scale s has no dimension, as version 0.1 saved it. Upgrade the checkpoint by '
+                        'tools/model_converters/upgrade_checkpoint.py'
+                    )
+                if not _fits(value, param):
                     return f'its {name} has the shape {tuple(value.shape)} for a parameter of {tuple(param.shape)}'
     return None
 

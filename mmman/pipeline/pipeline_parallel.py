@@ -229,7 +229,8 @@ class PipelineParallel(nn.Module):
 
     def gather_optimizers(self, optim_wrapper: LocalOptimWrapper) -> dict[str, dict] | None:
         """The states of all blocks' optimizers, on CPU, on the first stage; None on the others."""
-        own = {block.name: optim_wrapper.optim_wrappers[block.name].state_dict() for block in self.blocks}
+        states = optim_wrapper.state_dict()
+        own = {block.name: states[block.name] for block in self.blocks}
         parts: list[dict] | None = [{}] * self.mesh.stages if self.mesh.is_first else None
         own = apply_to(own, lambda value: isinstance(value, Tensor), Tensor.cpu)
         dist.gather_object(own, parts, dst=self.mesh.rank_of(0), group=self.mesh.pipeline)

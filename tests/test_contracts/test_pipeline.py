@@ -119,6 +119,7 @@ def test_a_run_writes_the_checkpoint_of_one_process(results, name):
     assert all(torch.equal(saved['state_dict'][key], value) for key, value in expected['state_dict'].items())
     assert list(saved['optimizer']) == ['block1', 'block2', 'block3', 'block4']
     for block, optimizer in expected['optimizer'].items():
+        assert saved['optimizer'][block]['segments'] == optimizer['segments']
         for i, state in optimizer['state'].items():
             assert torch.equal(saved['optimizer'][block]['state'][i]['momentum_buffer'], state['momentum_buffer'])
 

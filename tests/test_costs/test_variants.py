@@ -1,37 +1,17 @@
 import pytest
-from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.config import Config
-from mmengine.registry import HOOKS, OPTIM_WRAPPERS, OPTIMIZERS
+from scenarios.lazy_configs import lazy
 from scenarios.runner import tiny_run_cfg
 
-import mmman
 from mmman.costs import variants
 from mmman.testing import CASES
 from mmman.toolboxes import type_name
 
 
-def with_classes(cfg):
-    """The config as a lazy one is: types are classes, and there is no default scope."""
-
-    def replace(node):
-        for value in node.values() if isinstance(node, dict) else node:
-            if isinstance(value, (dict, list, tuple)):
-                replace(value)
-        if isinstance(node, dict) and isinstance(node.get('type'), str):
-            kinds = (registry.get(node.type) for registry in (MODELS, TASK_UTILS, HOOKS, OPTIM_WRAPPERS, OPTIMIZERS))
-            node.type = next((kind for kind in kinds if kind is not None), node.type)  # initialisers stay
-
-    for part in (cfg.model, cfg.custom_hooks, cfg.optim_wrapper):
-        replace(part)
-    cfg.optim_wrapper.constructor = mmman.LocalOptimWrapperConstructor
-    cfg.default_scope = None
-    return cfg
-
-
 @pytest.fixture(params=['strings', 'classes'])
 def cfg(request, tmp_path, bccd):
     found = tiny_run_cfg(4, tmp_path, *bccd)
-    return found if request.param == 'strings' else with_classes(found)
+    return found if request.param == 'strings' else lazy(found)
 
 
 def test_end_to_end_has_nothing_of_local_learning(cfg):

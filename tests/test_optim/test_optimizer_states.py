@@ -45,6 +45,16 @@ def test_states_of_the_same_blocks_are_loaded(optimizer, version):
     assert_same_state(other, model)
 
 
+def test_scales_of_version_0_1_lead_to_the_tool_that_upgrades_them():
+    _, wrapper = after_a_step(OPTIMIZERS_TO_TRY['AdamW'])
+    _, other = after_a_step(OPTIMIZERS_TO_TRY['AdamW'])
+    states = copy.deepcopy(old(wrapper.state_dict()))
+    (scale,) = [values for values in states['block1']['state'].values() if values['exp_avg'].shape == (1,)]
+    scale.update(exp_avg=scale['exp_avg'].squeeze(), exp_avg_sq=scale['exp_avg_sq'].squeeze())
+    with pytest.raises(ValueError, match='of a scale s has no dimension, .*tools/model_converters/upgrade_checkpoint'):
+        other.load_state_dict(states)
+
+
 @pytest.mark.parametrize(
     ('partition', 'message'),
     [
