@@ -19,8 +19,9 @@ $(ENV): $(wildcard requirements/*.txt) setup.py tools/dev/make_env.sh
 	bash tools/dev/make_env.sh
 	@touch $@
 
+# A test file stays on one process: its tests share what they build. More than eight processes want too much memory.
 test: $(ENV)
-	$(PY) -m pytest
+	$(PY) -m pytest -n logical --maxprocesses 8 --dist loadfile
 
 lint: $(ENV)
 	.venv/bin/ruff check $(wildcard $(SOURCES))

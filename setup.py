@@ -96,7 +96,7 @@ setup(
         ],
         'analysis': ['grad-cam>=1.5', 'matplotlib'],  # tools/analysis/grad_cam.py and the pictures of all
         'export': ['onnx', 'onnxruntime', 'onnxscript'],
-        'dev': ['pytest', 'parameterized', 'ruff', 'onedl-mim', 'grad-cam', 'matplotlib'],
+        'dev': ['pytest', 'pytest-xdist', 'parameterized', 'ruff', 'onedl-mim', 'grad-cam', 'matplotlib'],
     },
     cmdclass={'build_py': BuildWithMim, 'bdist_wheel': WheelWithMim},
     zip_safe=False,
