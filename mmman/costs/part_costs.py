@@ -229,6 +229,7 @@ class _Network:
             ),
             recomputed,
         )
+        local.head.adapt_to(self.model)
         return revert_sync_batchnorm(local).train()
 
     def _local(self, local: LocalBranch, i: int) -> _Part:

@@ -14,7 +14,7 @@ from mmman.registry import MODELS
 from .base import BlockOutput, LocalHead, Position, require_map
 from .dense_head import build_dense_head
 from .detection_model import require_classes, share_gpu_assign_thr
-from .detection_trial import try_out
+from .detection_trial import NoTrainCfgError, try_out
 from .levels import HeadLevels
 
 OTHER_SIZES = ('match', 'background', 'ignore')
@@ -29,6 +29,7 @@ class DetectionLocalHead(LocalHead):
     of these the local head keeps the ones that fit the block, so that anchors have the sizes of the block's stride. All
     that has one entry per level is cut with the strides (:class:`mmman.local_heads.levels.HeadLevels`), and a copy of
     the result runs once on a made-up image: a head that fails there, or has parameters without a gradient, is refused.
+    Where all it lacks is its ``train_cfg``, it is refused when it is to be trained.
 
     A head of one class, such as ``RPNHead``, sees every object as that class, as a two-stage detector has it.
 
@@ -115,7 +116,11 @@ class DetectionLocalHead(LocalHead):
                     f'{pyramid.name} has none here: choose one of {OTHER_SIZES[:2]}'
                 )
             self.head.assigner.ignore_iof_thr = 0.5
-        try_out(self, pyramid, sorted(kept), example)
+        self._refusal: NoTrainCfgError | None = None
+        try:
+            try_out(self, pyramid, sorted(kept), example)
+        except NoTrainCfgError as error:
+            self._refusal = error  # the model loads, predicts and is pickled: it is refused when it is to be trained
 
     def loss(self, output: BlockOutput, data_samples: list[Any]) -> dict[str, Tensor]:
         """Compute the dense head's losses; see :meth:`LocalHead.loss`.
@@ -145,8 +150,10 @@ class DetectionLocalHead(LocalHead):
             model (nn.Module): The detector.
 
         Raises:
-            ValueError: If the model has more classes than the head.
+            ValueError: If the model has more classes than the head, or the head cannot learn without a ``train_cfg``.
         """
+        if self._refusal is not None:
+            raise self._refusal
         require_classes(self.head, model)
         share_gpu_assign_thr(self.head, model)
 

@@ -26,6 +26,10 @@ from .levels import HeadLevels
 SIDES = (3, 5, 16)
 
 
+class NoTrainCfgError(ValueError):
+    """A dense head that cannot learn because it has no ``train_cfg``; the message is one line for the user."""
+
+
 def try_out(local_head: LocalHead, pyramid: HeadLevels, levels: Sequence[int], example: BlockOutput) -> None:
     """Run the loss of a detection local head forwards and backwards once, and refuse a head that cannot learn.
 
@@ -41,7 +45,8 @@ def try_out(local_head: LocalHead, pyramid: HeadLevels, levels: Sequence[int], e
         example (BlockOutput): What the block gives for one image.
 
     Raises:
-        ValueError: If the dense head fails, predicts for other levels than it is given, or has idle parameters.
+        NoTrainCfgError: If the dense head fails where it reads its ``train_cfg``, and has none.
+        ValueError: If it fails otherwise, predicts for other levels than it is given, or has idle parameters.
     """
     strides = [pyramid.strides[i] for i in levels]
     side = math.ceil(max(8 * min(strides), *strides))
@@ -65,8 +70,9 @@ def try_out(local_head: LocalHead, pyramid: HeadLevels, levels: Sequence[int], e
                 )
                 return
     if trial.fault:
-        lacks = ' (it has no train_cfg)' if getattr(local_head.head, 'train_cfg', {}) is None else ''
-        raise ValueError(
+        has_none = getattr(local_head.head, 'train_cfg', {}) is None
+        lacks = ' (it has no train_cfg)' if has_none else ''
+        raise (NoTrainCfgError if has_none and trial.reads_train_cfg else ValueError)(
             f'DetectionLocalHead: {pyramid.name} cannot learn from strides {strides} alone: {trial.fault}{lacks}'
             f'{pyramid.unequal}. {ADVICE}'
         )
@@ -79,6 +85,7 @@ class _Trial:
         losses (list[float]): The losses.
         idle (list[str]): Names of the parameters that want a gradient and got none.
         fault (str): What went wrong; empty if nothing did.
+        reads_train_cfg (bool): Whether it went wrong in a line that reads ``train_cfg`` or what heads make from it.
     """
 
     def __init__(
@@ -90,6 +97,7 @@ class _Trial:
         with_masks: bool = False,
     ) -> None:
         self.with_masks = with_masks
+        self.reads_train_cfg = False
         self.losses: list[float] = []
         self.idle: list[str] = []
         self._sizes: list[list[tuple[int, ...]]] = []
@@ -120,6 +128,7 @@ class _Trial:
             where = traceback.extract_tb(error.__traceback__)[-1]
             file = where.filename.rpartition('/')[2]
             text = ' '.join(str(error).split()) or where.line
+            self.reads_train_cfg = any(word in (where.line or '') for word in ('train_cfg', 'assigner', 'sampler'))
             return f'its loss fails with {type(error).__name__} ({file}:{where.lineno}): {text}'
         self.losses = [float(total.detach().sum()) for total in totals]
         self.idle = [name for name, p in local_head.named_parameters() if p.requires_grad and p.grad is None]

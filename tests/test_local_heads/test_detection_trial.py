@@ -1,4 +1,5 @@
 import copy
+import pickle
 import random
 
 import numpy as np
@@ -121,10 +122,6 @@ def test_heads_of_the_toolbox_learn_from_their_own_levels(config, strides):
         ),
         (dict(head=dict(FCOS, type='ConvolutionForNobody')), r'no gradient \(head.shrink.weight, head.shrink.bias\)'),
         (
-            dict(head=RETINA.head),
-            r'RetinaHead .* loss fails with TypeError \(anchor_head.py:\d+\).* \(it has no train_cfg\)',
-        ),
-        (
             dict(head=dict(RETINA.head, type='Halves'), train_cfg=RETINA.train_cfg, num_levels=2),
             r'Halves .* alone: it is given levels of \[\(8, 8\), .* cells and predicts for \[\(4, 4\), \(2, 2\)\]',
         ),
@@ -138,6 +135,18 @@ def test_heads_that_cannot_learn_are_refused_in_one_line(kwargs, text):
     with pytest.raises(ValueError, match=text) as error:
         build(**kwargs)
     assert '\n' not in str(error.value) and 'Take another dense head' in str(error.value)
+
+
+def test_a_head_without_train_cfg_is_refused_when_it_is_to_be_trained():
+    """A model for inference has none: it loads, predicts and is pickled."""
+    local = build(head=RETINA.head)
+    again = pickle.loads(pickle.dumps(local))
+    for head in (local, again):
+        with pytest.raises(
+            ValueError, match=r'loss fails with TypeError \(anchor_head.*\(it has no train_cfg\)'
+        ) as error:
+            head.adapt_to(nn.Module())
+        assert '\n' not in str(error.value)
 
 
 def test_a_head_that_gives_no_maps_is_refused():
