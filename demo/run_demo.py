@@ -32,7 +32,7 @@ LOSSES = {
 }
 COLORS = {'WBC': (31, 119, 180), 'RBC': (214, 39, 40), 'Platelets': (255, 187, 0)}
 SCORE = 0.3
-MIN_AP50 = 0.5
+MIN_AP50 = 0.55
 
 
 def draw(checkpoint: Path, folder: Path, count: int = 4) -> None:
