@@ -54,8 +54,8 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=0.001, weight_decay=0.05),
     clip_grad=dict(max_norm=10),
-    # A step of 1e-3 in all weights of a layer moves every logit at once: too far for towers without norms, which then
-    # learn it again, or not (docs/en/results.md).
+    # At the full rate a step moves every logit at once: the loss of these towers, which have no norms, jumps, and does
+    # not always come back (docs/en/results.md).
     paramwise_cfg=dict(custom_keys={'bbox_head': dict(lr_mult=0.3)}),
 )
 param_scheduler = [

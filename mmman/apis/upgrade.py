@@ -11,6 +11,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor
 
 from mmman.models import LocalBackbone, find_local_backbone
+from mmman.optim.optimizer_states import entries_like_parameters
 from mmman.toolboxes import register_toolbox
 
 from .publish import load_checkpoint
@@ -97,11 +98,8 @@ def _optimizers(checkpoint: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _upgrade_optimizer(optimizer: dict[str, Any]) -> None:
     """Give what is kept of a scale its dimension: all that for other parameters has their dimensions."""
-    states = list(optimizer['state'].values())
-    like_the_parameter = {
-        key for state in states for key, value in state.items() if isinstance(value, Tensor) and value.dim() > 0
-    }
-    for state in states:
-        for key in like_the_parameter & state.keys():
+    names = entries_like_parameters(optimizer)
+    for state in optimizer['state'].values():
+        for key in names & state.keys():
             if isinstance(state[key], Tensor) and state[key].dim() == 0:
                 state[key] = state[key].reshape(1)

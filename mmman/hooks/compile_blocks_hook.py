@@ -32,8 +32,7 @@ class CompileBlocksHook(Hook):
         Raises:
             ValueError: If the model has no ``LocalBackbone``.
         """
-        model = unwrapped(runner.model)
-        local = find_local_backbone(model).local
+        local = find_local_backbone(unwrapped(runner.model)).local
         modules = [
             module
             for block in local.blocks

@@ -116,11 +116,13 @@ class DetectionLocalHead(LocalHead):
                     f'{pyramid.name} has none here: choose one of {OTHER_SIZES[:2]}'
                 )
             self.head.assigner.ignore_iof_thr = 0.5
-        self._refusal: NoTrainCfgError | None = None
+        self._refusal = ''
         try:
             try_out(self, pyramid, sorted(kept), example)
         except NoTrainCfgError as error:
-            self._refusal = error  # the model loads, predicts and is pickled: it is refused when it is to be trained
+            # The model loads, predicts and is pickled: it is refused when it is to be trained. The text is enough: the
+            # error would keep alive all that the trial made.
+            self._refusal = str(error)
 
     def loss(self, output: BlockOutput, data_samples: list[Any]) -> dict[str, Tensor]:
         """Compute the dense head's losses; see :meth:`LocalHead.loss`.
@@ -152,8 +154,8 @@ class DetectionLocalHead(LocalHead):
         Raises:
             ValueError: If the model has more classes than the head, or the head cannot learn without a ``train_cfg``.
         """
-        if self._refusal is not None:
-            raise self._refusal
+        if self._refusal:
+            raise NoTrainCfgError(self._refusal)
         require_classes(self.head, model)
         share_gpu_assign_thr(self.head, model)
 

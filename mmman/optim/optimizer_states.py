@@ -55,14 +55,26 @@ def states_that_fit(
     return {name: {k: v for k, v in state.items() if k != 'segments'} for name, state in states.items()}
 
 
+def entries_like_parameters(state: dict[str, Any]) -> set[str]:
+    """Names of what an optimizer's state keeps with dimensions: moments, but no numbers of steps.
+
+    Args:
+        state (dict): The state of one optimizer.
+    """
+    return {
+        name
+        for values in state['state'].values()
+        for name, value in values.items()
+        if isinstance(value, Tensor) and value.dim()
+    }
+
+
 def _mismatch(optimizer: Optimizer, state: dict[str, Any]) -> str | None:
     saved_groups, groups = state['param_groups'], optimizer.param_groups
     saved, here = ([len(group['params']) for group in each] for each in (saved_groups, groups))
     if saved != here:
         return f'it has {_counted(saved)}, the model has {_counted(here)}'
-    of_parameters = {
-        name for values in state['state'].values() for name, value in values.items() if getattr(value, 'ndim', 0)
-    }
+    of_parameters = entries_like_parameters(state)
     for saved_group, group in zip(saved_groups, groups, strict=True):
         for number, param in zip(saved_group['params'], group['params'], strict=True):
             for name, value in state['state'].get(number, {}).items():
