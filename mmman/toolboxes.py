@@ -5,6 +5,8 @@ import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.registry import Registry
+
 TOOLBOXES = ('mmdet', 'mmseg', 'mmpretrain')
 
 
@@ -63,3 +65,16 @@ def is_type(kind: str | type | None, cls: type) -> bool:
         cls (type): The class.
     """
     return issubclass(kind, cls) if isinstance(kind, type) else type_name(kind) == cls.__name__
+
+
+def class_of(kind: str | type | None, registry: Registry) -> type | None:
+    """The class that a registry builds for a config's ``type`` in the default scope; None if it knows none.
+
+    Args:
+        kind (str | type, optional): The entry ``type``.
+        registry (Registry): The registry.
+    """
+    if kind is None or isinstance(kind, type):
+        return kind
+    with registry.switch_scope_and_registry(None) as scoped:
+        return scoped.get(kind)

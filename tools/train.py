@@ -9,7 +9,7 @@ from mmman.apis import launch
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='the config file')
+    parser.add_argument('config', help='the config file, or mmdet::... for one that a toolbox ships')
     parser.add_argument('--work-dir', help='the folder for logs and checkpoints (default: ./work_dirs/<config name>)')
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision')
     parser.add_argument(
@@ -31,10 +31,10 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     try:
-        cfg = launch.load_config(args.config, args.cfg_options, args.launcher, args.work_dir)
+        cfg = launch.load_config(args.config, args.cfg_options, args.launcher, args.work_dir, args.local_learning)
         launch.apply_train_options(cfg, amp=args.amp, auto_scale_lr=args.auto_scale_lr, resume=args.resume)
         launch.check_data(cfg, 'train')
-    except (FileNotFoundError, launch.OptionError) as error:
+    except (FileNotFoundError, launch.OptionError, launch.NotLocalizableError) as error:
         raise SystemExit(f'train.py: {error}') from None
     launch.build_runner(cfg).train()
 

@@ -1,5 +1,7 @@
-"""What a user calls: reading configs, starting runs, publishing and exporting what was trained."""
+"""What a user calls: configs in blocks, reading and starting them, publishing and exporting what was trained."""
 
-from .runner import LocalRunner, complete_config
+from .complete import complete_config
+from .localization import NotLocalizableError, localize
+from .runner import LocalRunner
 
-__all__ = ['LocalRunner', 'complete_config']
+__all__ = ['LocalRunner', 'NotLocalizableError', 'complete_config', 'localize']

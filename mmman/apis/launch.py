@@ -5,6 +5,7 @@ The toolbox is the config's `default_scope` or, where that is None, the one that
 
 from __future__ import annotations
 
+import importlib.util
 import os.path as osp
 from typing import Any
 
@@ -20,14 +21,17 @@ from mmman.toolboxes import register_toolbox, toolbox_of
 
 from .data_check import check_data
 from .launch_options import OptionError, add_common_arguments, apply_test_options, apply_train_options
+from .localization import NotLocalizableError, localize
 
 __all__ = [
+    'NotLocalizableError',
     'OptionError',
     'add_common_arguments',
     'apply_test_options',
     'apply_train_options',
     'build_runner',
     'check_data',
+    'config_file',
     'join_processes',
     'load_config',
     'register_toolbox',
@@ -35,20 +39,29 @@ __all__ = [
 
 
 def load_config(
-    path: str, cfg_options: dict[str, Any] | None = None, launcher: str = 'none', work_dir: str | None = None
+    path: str,
+    cfg_options: dict[str, Any] | None = None,
+    launcher: str = 'none',
+    work_dir: str | None = None,
+    local_learning: int | None = None,
 ) -> Config:
     """Read a config, register its toolbox's modules and apply what training and testing have in common.
 
     Args:
-        path: The config file.
+        path: The config file, or one that a toolbox ships: `mmdet::retinanet/retinanet_r50_fpn_1x_coco.py`.
         cfg_options: Settings to merge over it, keys with dots.
         launcher: How the processes are started: none, pytorch, slurm or mpi.
         work_dir: The folder for logs and checkpoints; the config's own, else `./work_dirs/<name of the config>`.
+        local_learning: Train a stock config in so many blocks; see `mmman.apis.localize`.
 
     Returns:
         The config, from which `build_runner` builds.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        NotLocalizableError: If the config cannot be trained in blocks.
     """
-    cfg = Config.fromfile(path)
+    cfg = Config.fromfile(config_file(path))
     cfg.launcher = launcher
     if cfg_options is not None:
         cfg.merge_from_dict(cfg_options)
@@ -68,7 +81,27 @@ def load_config(
         for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             if cfg.get(name) is not None:
                 _set_mmpretrain_defaults(cfg[name])
-    return cfg
+    return cfg if local_learning is None else localize(cfg, num_blocks=local_learning)
+
+
+def config_file(path: str) -> str:
+    """The file that a path means: `mmseg::...` is one that a toolbox ships.
+
+    Args:
+        path: A path, or a toolbox and a path in its folder of configs.
+
+    Raises:
+        FileNotFoundError: If the toolbox ships no such file.
+    """
+    toolbox, separator, inside = path.partition('::')
+    if not separator:
+        return path
+    if importlib.util.find_spec(toolbox) is None:
+        raise FileNotFoundError(f"'{path}' names the toolbox {toolbox}, which is not installed")
+    file = osp.join(osp.dirname(importlib.util.find_spec(toolbox).origin), '.mim', 'configs', inside)
+    if not osp.exists(file):
+        raise FileNotFoundError(f"{toolbox} ships no config '{inside}' (there is no '{file}')")
+    return file
 
 
 def build_runner(cfg: Config) -> Runner:

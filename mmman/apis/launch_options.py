@@ -32,6 +32,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help='settings merged over the config: key=value, a list as key="[a,b]" or key=a,b, '
         'nested as key="[(a,b),(c,d)]" (quoted, without spaces)',
     )
+    parser.add_argument(
+        '--local-learning',
+        type=int,
+        metavar='K',
+        help='train a stock config in K gradient-isolated blocks (MAN++), with light local heads',
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     # torch.distributed.launch passes the one or the other spelling, by its version.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)

@@ -1,6 +1,9 @@
-"""mmengine's runner for configs of local learning, which fills in what they all say."""
+"""mmengine's runner for configs of local learning, which turns any config into one, or fills in what they all say."""
 
-import copy
+import difflib
+import inspect
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
@@ -8,60 +11,59 @@ from mmengine.runner import Runner
 from mmman.registry import RUNNERS
 from mmman.toolboxes import type_name
 
-from .resuming import go_on_inside_epochs
+from .complete import complete_config
+from .localization import localize
 
 
 @RUNNERS.register_module()
 class LocalRunner(Runner):
-    """mmengine's ``Runner``, with the settings that every config of local learning needs.
+    """mmengine's ``Runner``, which trains any config in blocks.
 
     A config names it by ``runner_type = 'mmman.LocalRunner'``, which the train and test scripts of mmdet, mmseg and
-    mmpretrain honour. What it fills in: see :func:`complete_config`. The config that it writes into the work dir has it
-    all, and trains with mmengine's own ``Runner``, too.
+    mmpretrain honour. With a stock model it says how by ``local_learning = dict(num_blocks=4)``, the arguments of
+    :func:`mmman.apis.localize`; a model that has its ``mmman.LocalBackbone`` already stays as it is. What is filled in
+    then: see :func:`complete_config`. The config that it writes into the work dir has it all, and trains with
+    mmengine's own ``Runner``, too.
     """
 
     @classmethod
     def from_cfg(cls, cfg: Config | ConfigDict) -> 'LocalRunner':
-        """Build the runner from a config; see ``Runner.from_cfg``."""
-        return super().from_cfg(complete_config(cfg))
+        """Build the runner from a config; see ``Runner.from_cfg``.
+
+        Raises:
+            NotLocalizableError: If ``local_learning`` does not fit the model, or has an unknown key.
+        """
+        return super().from_cfg(prepare_config(cfg))
 
 
-def complete_config(cfg: Config | ConfigDict) -> Config | ConfigDict:
-    """Fill in what every config of local learning says.
-
-    - ``optim_wrapper.constructor`` becomes ``mmman.LocalOptimWrapperConstructor``; a constructor that the config names
-      goes to ``base_constructor``, and says what each parameter is trained with.
-    - ``custom_hooks`` get ``mmman.LocalLossHook``, beside those that are there.
-    - ``default_hooks.checkpoint`` of type ``CheckpointHook`` becomes ``mmman.ExactCheckpointHook``, unless it leaves
-      out the optimizer or the schedules; where it saves inside of epochs, an ``EpochBasedTrainLoop`` becomes
-      ``mmman.ResumableEpochBasedTrainLoop``.
-    - ``local_learning``, from which configs copy dicts, goes.
+def prepare_config(cfg: Config | ConfigDict) -> Config | ConfigDict:
+    """What :class:`LocalRunner` trains, for a config that names it.
 
     Args:
         cfg (Config | ConfigDict): The config; it stays as it is.
 
     Returns:
-        Config | ConfigDict: A copy without ``runner_type``.
+        Config | ConfigDict: A complete config.
+
+    Raises:
+        ValueError: If ``local_learning`` has an unknown key.
+        NotLocalizableError: If it does not fit the model.
     """
-    cfg = copy.deepcopy(cfg)
-    cfg.pop('runner_type', None)
-    cfg.pop('local_learning', None)
-    constructor = cfg.optim_wrapper.get('constructor')
-    if type_name(constructor) != 'LocalOptimWrapperConstructor':
-        if constructor is not None:
-            cfg.optim_wrapper.base_constructor = constructor
-        cfg.optim_wrapper.constructor = 'mmman.LocalOptimWrapperConstructor'
-    hooks = cfg.get('custom_hooks') or []
-    if not any(type_name(hook.get('type')) == 'LocalLossHook' for hook in hooks if isinstance(hook, dict)):
-        cfg.custom_hooks = [*hooks, dict(type='mmman.LocalLossHook')]
-    checkpoint = (cfg.get('default_hooks') or {}).get('checkpoint')
-    if checkpoint is not None and type_name(checkpoint.get('type')) == 'CheckpointHook' and _saves_all(checkpoint):
-        checkpoint.type = 'mmman.ExactCheckpointHook'
-    go_on_inside_epochs(cfg)
-    return cfg
+    options = cfg.get('local_learning')
+    # Base configs have dicts under this name, which others copy into their backbone.
+    if options is None or _is_local(cfg.get('model')):
+        return complete_config(cfg)
+    known = [name for name in inspect.signature(localize).parameters if name != 'cfg']
+    for key in options:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f': did you mean {near[0]!r}?' if near else ''
+            raise ValueError(f'local_learning has no key {key!r}{hint} It takes {", ".join(known)}')
+    return localize(cfg, **options)
 
 
-def _saves_all(checkpoint: dict) -> bool:
-    """Whether a ``CheckpointHook`` writes all that training needs to go on, in a way that has not gone out of use."""
-    saved = (checkpoint.get(name, True) for name in ('save_optimizer', 'save_param_scheduler'))
-    return all(saved) and checkpoint.get('file_client_args') is None
+def _is_local(part: Any) -> bool:
+    """Whether there is a LocalBackbone in a model's config."""
+    if isinstance(part, Mapping):
+        return type_name(part.get('type')) == 'LocalBackbone' or any(map(_is_local, part.values()))
+    return isinstance(part, (list, tuple)) and any(map(_is_local, part))

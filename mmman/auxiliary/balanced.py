@@ -1,13 +1,16 @@
 """What MAN++ and its controls share: two branches that copy the next block's first segment, balanced by s."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from mmengine.model import initialize
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from mmman.memory.recompute import recompute
+from mmman.partition import State
 
 from .base import AuxiliaryNetwork
 
@@ -66,35 +69,36 @@ class BalancedAuxiliary(AuxiliaryNetwork):
             # Of one dimension: some optimizers (mmpretrain's Lamb) take no parameter without.
             self.scale = nn.Parameter(torch.ones(1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: State) -> State:
         """Compute y.
 
         Args:
-            x (Tensor): Output of the block with its graph, (N, C, H, W) or (N, L, C).
+            x (State): Output of the block with its graph. Of a state of several tensors each is balanced.
 
         Returns:
-            Tensor: y, with the shape that the sources would give to x.
+            State: y, with the shapes that the sources would give to x.
         """
         y = self._balance(x)
         for layer in self.further:
             y = self._run(layer, y)
         return y
 
-    def recomputed(self, x: Tensor) -> Tensor:
+    def recomputed(self, x: State) -> State:
         """See :class:`AuxiliaryNetwork`; copy by copy, which needs less memory than all at once."""
         return self(x)
 
-    def _balance(self, x: Tensor) -> Tensor:
+    def _balance(self, x: State) -> State:
         branches = [self.get_submodule(name) for name in self._branches]
         if self.scale is None:
             outputs = [self._run(branch, x) for branch in branches]
-            return sum(outputs[1:], start=outputs[0]) if outputs else x
+            return tree_map(_of_tensors(lambda *parts: sum(parts[1:], start=parts[0])), *outputs) if outputs else x
         first, second = branches
         # Without its dimension, or a half-precision y would become single precision.
         scale = self.scale.squeeze()
-        return scale * self._run(first, x) + (2 - scale) * self._run(second, x)
+        balanced = _of_tensors(lambda a, b: scale * a + (2 - scale) * b)
+        return tree_map(balanced, self._run(first, x), self._run(second, x))
 
-    def _run(self, layer: nn.Module, x: Tensor) -> Tensor:
+    def _run(self, layer: nn.Module, x: State) -> State:
         return recompute(layer, x, modules=[layer]) if self.with_cp and torch.is_grad_enabled() else layer(x)
 
     def copies(self) -> dict[str, int]:
@@ -112,3 +116,8 @@ class BalancedAuxiliary(AuxiliaryNetwork):
     def start_state(self, source_states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """See :class:`AuxiliaryNetwork`; empty for ``init='random'``."""
         return {} if self.init == 'random' else super().start_state(source_states)
+
+
+def _of_tensors(combine: Callable[..., Tensor]) -> Callable[..., Any]:
+    """A function of the branches' outputs, leaf by leaf; what is no tensor (the size of a grid) all have in common."""
+    return lambda first, *others: combine(first, *others) if isinstance(first, Tensor) else first

@@ -9,14 +9,17 @@ from mmengine.model import BaseModule, initialize
 from torch import Tensor, nn
 
 from mmman.memory.recompute import recompute
+from mmman.partition import State
 
 
 class AuxiliaryNetwork(BaseModule):
     """Stands between a block's output x and its local head, and learns from the block's local loss.
 
-    It may copy segments of the next block, of which it is given the modules. A new one needs ``__init__``, ``forward``
-    and, if it copies, :meth:`copies`; from these follow how it starts, what a plain checkpoint means for it, and which
-    learning rates its parameters have. A config names it in ``LocalBackbone(auxiliary=...)``.
+    It may copy segments of the next block, of which it is given the modules: each takes what a segment gives, and gives
+    what the next one takes (a tensor for most backbones; see :class:`mmman.partition.BackboneFamily`). A new one needs
+    ``__init__``, ``forward`` and, if it copies, :meth:`copies`; from these follow how it starts, what a plain
+    checkpoint means for it, and which learning rates its parameters have. A config names it in
+    ``LocalBackbone(auxiliary=...)``.
 
     Args:
         init_cfg (dict, optional): How what is no copy starts; see mmengine's ``BaseModule``. Defaults to None.
@@ -44,17 +47,18 @@ class AuxiliaryNetwork(BaseModule):
         self.register_parameter('scale', None)
 
     @abstractmethod
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: State) -> State:
         """Compute y, which the local head sees.
 
         Args:
-            x (Tensor): Output of the block with its graph, (N, C, H, W) or (N, L, C).
+            x (State): Output of the block with its graph: a map (N, C, H, W), tokens (N, L, C), or a structure of
+                several tensors.
 
         Returns:
-            Tensor: y, a map (N, C', H', W') or tokens (N, L', C').
+            State: y, such as a segment gives.
         """
 
-    def recomputed(self, x: Tensor) -> Tensor:
+    def recomputed(self, x: State) -> State:
         """As ``forward``, keeping nothing but x for the backward: what is called where ``with_cp`` is set."""
         return recompute(self, x, modules=[self])
 

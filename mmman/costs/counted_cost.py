@@ -11,11 +11,12 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmman.local_heads import BlockOutput
 from mmman.models import LocalBackbone, LocalBranch, find_local_backbone, normalisation_of, unwrapped
+from mmman.partition import State, detached, tensors
 
 from .dry_run import DryRun
 from .live_bytes import tensors_of
@@ -121,8 +122,8 @@ class _BlockCounter:
                 x, own = parts.run('layers', partial(local.run, block), x)
                 self._count_branch(parts, local.branch(block), x)
                 found.append(parts.counts())
-                x = x.detach()
-                features.update({i: feature.detach() for i, feature in own.items()})
+                x = detached(x)
+                features.update(detached(own))
             parts = _ChainOfParts(self._precise, tensors_of(self.model))
             outputs = parts.run('layers', partial(self._last_layers, features), x)
             parts.run('head', self._loss, outputs)
@@ -133,19 +134,19 @@ class _BlockCounter:
         """The precision that the config's forward pass has."""
         return self.precision(self.model)
 
-    def _last_layers(self, features: dict[int, Tensor], x: Tensor) -> Any:
+    def _last_layers(self, features: dict[int, State], x: State) -> Any:
         local = self.backbone.local
         x, own = local.run(local.blocks[-1], x)
-        return local.family.outputs(self.backbone, {**features, **own}, x)
+        return local.family.outputs(self.backbone, {**features, **own}, x, self.inputs)
 
     def _loss(self, outputs: Any) -> Tensor:
         return loss_of_features(self.model, outputs, self.inputs, self.data_samples)
 
-    def _count_branch(self, parts: '_ChainOfParts', branch: LocalBranch, x: Tensor) -> None:
+    def _count_branch(self, parts: '_ChainOfParts', branch: LocalBranch, x: State) -> None:
         mean, std = normalisation_of(self.model)
 
-        def loss(x: Tensor, y: Tensor) -> Tensor:
-            output = BlockOutput(x=x, y=y, inputs=self.inputs, mean=mean, std=std)
+        def loss(x: State, y: State) -> Tensor:
+            output = BlockOutput(x=branch.feature(x), y=branch.feature(y), inputs=self.inputs, mean=mean, std=std)
             return self.model.parse_losses(branch.head.loss(output, self.data_samples))[0]
 
         y = x
@@ -203,11 +204,11 @@ class _ChainOfParts:
         """
         output, count = self._forward(part, *tree_map_only(Tensor, self._cut, given))
         self._counts[name] = count
-        learning = [t for t in tree_leaves(output) if isinstance(t, Tensor) and t.requires_grad]
+        learning = [x for x in tensors(output) if x.requires_grad]
         self._done.append((name, list(dict.fromkeys(learning))))
         return output
 
-    def split(self, whole: str, name: str, part: Callable[..., Tensor], *given: Tensor) -> None:
+    def split(self, whole: str, name: str, part: Callable[..., Any], *given: Any) -> None:
         """Count a part that another one contains apart, by running it once more on its own.
 
         Args:
@@ -216,9 +217,10 @@ class _ChainOfParts:
             part (Callable): What runs it.
             *given: Its arguments.
         """
-        leaves = [x.detach().requires_grad_(x.requires_grad) for x in given]
+        leaves = tree_map_only(Tensor, lambda x: x.detach().requires_grad_(x.requires_grad), given)
         output, count = self._forward(part, *leaves)
-        count += self._backward([output], [torch.ones_like(output)])
+        learning = [x for x in tensors(output) if x.requires_grad]
+        count += self._backward(learning, [torch.ones_like(x) for x in learning])
         self._counts[name] = count
         self._counts[whole] -= count
 

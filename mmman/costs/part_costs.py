@@ -11,11 +11,13 @@ import torch
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmman.local_heads import Position
 from mmman.memory.recompute import recompute_part
 from mmman.models import LocalBackbone, LocalBranch, LocalStep, normalisation_of, unwrapped
+from mmman.partition import State, tensors
 from mmman.toolboxes import type_name
 
 from .dry_run import DryRun
@@ -145,7 +147,7 @@ def loss_of_features(model: nn.Module, features: Any, inputs: Tensor, data_sampl
 class _Part(NamedTuple):
     """Something with a forward and a backward pass."""
 
-    run: Callable[[], Tensor]
+    run: Callable[[], State]
     modules: Sequence[nn.Module]  # that it runs
     params: Sequence[nn.Parameter]
     given: Sequence[Tensor]  # what is alive before
@@ -185,12 +187,12 @@ class _Network:
     def _parts(self) -> Iterator[tuple[tuple, tuple, _Part]]:
         for i, segment in enumerate(self.segments):
             modules = list(self.family.modules(self.backbone, segment))
-            yield ('segment', i), (i == 0, repr(modules), self.xs[i].shape), self._segment(i, modules)
+            yield ('segment', i), (i == 0, repr(modules), _shapes(self.xs[i])), self._segment(i, modules)
         for i in range(len(self.segments) - 1):
             for last in (False, True):
                 for recomputed in (False, True):
                     local = self._branch(i, last, recomputed)
-                    look = (repr(local), recomputed, self.xs[i + 1].shape)
+                    look = (repr(local), recomputed, _shapes(self.xs[i + 1]))
                     yield ('local', i, last, recomputed), look, self._local(local, i)
         for recomputed in (False, True):
             model = copy.deepcopy(self.model) if recomputed else self.model
@@ -200,16 +202,16 @@ class _Network:
                 place = ('neck_and_heads', one_block, recomputed)
                 yield place, place, self._neck_and_heads(model, one_block)
 
-    def _outputs(self, x: Tensor) -> list[Tensor]:
+    def _outputs(self, x: State) -> list[State]:
         return [x := self.family.run(self.backbone, segment, x) for segment in self.segments]
 
     def _segment(self, i: int, modules: list[nn.Module]) -> _Part:
         learns_before = any(
             p.requires_grad for s in self.segments[:i] for p in self.family.parameters(self.backbone, s)
         )
-        x = self.xs[i].detach().requires_grad_(learns_before)
+        x = _leaf(self.xs[i], learns_before)
         params = list(self.family.parameters(self.backbone, self.segments[i]))
-        return _Part(lambda: self.family.run(self.backbone, self.segments[i], x), modules, params, self.xs)
+        return _Part(lambda: self.family.run(self.backbone, self.segments[i], x), modules, params, tensors(self.xs))
 
     def _branch(self, i: int, last: bool, recomputed: bool) -> LocalBranch:
         """The auxiliary network and the local head of a block that ends with segment i."""
@@ -224,31 +226,33 @@ class _Network:
                 1,
                 2 if last else 3,
                 i,
-                tuple(x.shape for x in self.examples[i + 1 :]),
+                tuple(self.family.feature(x).shape for x in self.examples[i + 1 :]),
                 self.family.extra_tokens(self.backbone),
             ),
+            self.family.feature,
             recomputed,
         )
         local.head.adapt_to(self.model)
         return revert_sync_batchnorm(local).train()
 
     def _local(self, local: LocalBranch, i: int) -> _Part:
-        x = self.xs[i + 1].detach().requires_grad_()
+        x = _leaf(self.xs[i + 1])
         mean, std = normalisation_of(self.model)
         step = LocalStep(update=None, data_samples=self.data_samples, mean=mean, std=std)
         run = lambda: self.model.parse_losses(local(x, self.inputs, step))[0]  # noqa: E731
-        return _Part(run, [local], list(local.parameters()), self.xs)
+        return _Part(run, [local], list(local.parameters()), tensors(self.xs))
 
     def _neck_and_heads(self, model: nn.Module, one_block: bool) -> _Part:
         closing = {
             segment.closes: self.xs[i] for i, segment in enumerate(self.segments, 1) if segment.closes is not None
         }
-        features = {i: x.detach().requires_grad_(one_block or i == max(closing)) for i, x in closing.items()}
-        made = self.family.outputs(model.backbone, features, features[max(features)])
+        features = {i: _leaf(x, one_block or i == max(closing)) for i, x in closing.items()}
+        x = features.get(self.segments[-1].closes, self.xs[-1])
+        made = self.family.outputs(model.backbone, features, x, self.inputs)
 
         run = lambda: loss_of_features(model, made, self.inputs, self.data_samples)  # noqa: E731
         modules = [module for name, module in model.named_children() if module is not model.backbone]
-        return _Part(run, modules, [p for module in modules for p in module.parameters()], self.xs)
+        return _Part(run, modules, [p for module in modules for p in module.parameters()], tensors(self.xs))
 
 
 def _count(part: _Part, states: float) -> PartCost:
@@ -256,19 +260,21 @@ def _count(part: _Part, states: float) -> PartCost:
     gc.collect()  # mmdet's sampling results lie in reference cycles
     with LiveBytes([*part.given, *part.params, *tensors_of(*part.modules)]) as live:
         start = live.current
-        out = part.run()
-        output, kept, forward = out.nbytes, live.current - start, live.take_peak().bytes - start
-        learns, out = out.requires_grad, _End.apply(out)
-        if learns:
+        out = tensors(part.run())
+        output, kept, forward = _bytes(out), live.current - start, live.take_peak().bytes - start
+        learning = [x for x in out if x.requires_grad]
+        if learning:
+            out = _End.apply(*learning)
+            del learning
             out.backward()
         backward = live.peak - start
         gradients = sum(p.grad.nbytes for p in part.params if p.grad is not None)
         _drop_gradients(part)
     with FlopCounterMode(display=False) as counter:  # apart: it keeps tensors
-        out = part.run()
+        learning = [x for x in tensors(part.run()) if x.requires_grad]
         forward_flops = counter.get_total_flops()
-        if out.requires_grad:
-            out.backward(torch.empty_like(out))
+        if learning:
+            torch.autograd.backward(learning, [torch.empty_like(x) for x in learning])
         backward_flops = counter.get_total_flops() - forward_flops
         _drop_gradients(part)
     trained = sum(p.nbytes for p in part.params if p.requires_grad)
@@ -288,14 +294,13 @@ class _End(torch.autograd.Function):
     """What follows a part: its backward makes a gradient that nobody else holds."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.like = x.shape, dict(dtype=x.dtype, device=x.device)
-        return x.new_zeros(())
+    def forward(ctx: Any, *outputs: Tensor) -> Tensor:
+        ctx.like = [(x.shape, dict(dtype=x.dtype, device=x.device)) for x in outputs]
+        return outputs[0].new_zeros(())
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        shape, options = ctx.like
-        return grad.new_empty(shape, **options)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        return tuple(grad.new_empty(shape, **options) for shape, options in ctx.like)
 
 
 def _time(part: _Part) -> tuple[float, float]:
@@ -303,14 +308,27 @@ def _time(part: _Part) -> tuple[float, float]:
     forward, backward = [], []
     for _ in range(2):
         start = _now()
-        out = part.run()
+        learning = [x for x in tensors(part.run()) if x.requires_grad]
         middle = _now()
-        if out.requires_grad:
-            out.backward(torch.ones_like(out))
+        if learning:
+            torch.autograd.backward(learning, [torch.ones_like(x) for x in learning])
         forward.append(middle - start)
         backward.append(_now() - middle)
         _drop_gradients(part)
     return min(forward), min(backward)
+
+
+def _leaf(x: State, learns: bool = True) -> State:
+    """The same state without a graph, its tensors wanting a gradient or not."""
+    return tree_map_only(Tensor, lambda t: t.detach().requires_grad_(learns and t.is_floating_point()), x)
+
+
+def _shapes(x: State) -> tuple[torch.Size, ...]:
+    return tuple(tensor.shape for tensor in tensors(x))
+
+
+def _bytes(outputs: Sequence[Tensor]) -> int:
+    return sum({id(x): x.nbytes for x in outputs}.values())
 
 
 def _drop_gradients(part: _Part) -> None:

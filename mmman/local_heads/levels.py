@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import TASK_UTILS
 
 from mmman.registry import MODELS
-from mmman.toolboxes import type_name
+from mmman.toolboxes import class_of, type_name
 
 # What each level of mmdet's AnchorGenerator has, whichever it is, if the entries are numbers. In SSDAnchorGenerator
 # they are lists, one for each level.
@@ -50,7 +50,7 @@ class HeadLevels:
             )
         self.name = type_name(head['type'])
         self._config = dict(head)
-        self.kind = _class_of(head['type'], MODELS)
+        self.kind = class_of(head['type'], MODELS)
         self._defaults = _keywords(self.kind)
         self.strides = self._find_strides()
         if len(set(self.strides)) < len(self.strides) or hasattr(self.kind, 'resize_feats'):
@@ -134,7 +134,7 @@ class HeadLevels:
             key: [value[i] for i in levels] if self._has_one_entry_per_level(key, value) else value
             for key, value in config.items()
         }
-        generator = _class_of(config.get('type'), TASK_UTILS)
+        generator = class_of(config.get('type'), TASK_UTILS)
         if hasattr(generator, 'grid_priors'):
             whole, part = (
                 TASK_UTILS.build(dict(c)).grid_priors([(2, 2)] * number, device='cpu')
@@ -171,14 +171,6 @@ def _keywords(kind: type | None) -> dict[str, Any]:
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
             break  # what this one does not take never reaches its bases
     return found
-
-
-def _class_of(kind: str | type | None, registry: Any) -> type | None:
-    """The class that a registry builds for a config's type."""
-    if kind is None or isinstance(kind, type):
-        return kind
-    with registry.switch_scope_and_registry(None) as scoped:
-        return scoped.get(kind)
 
 
 def _strides_in(config: dict) -> Iterator[tuple[str, Sequence]]:

@@ -74,26 +74,25 @@ def _fits(branch: LocalBranch, part: str, state_dict: dict[str, Any], place: str
 
 def _start_state(local: LocalLearning, block: Block, state_dict: dict[str, Any], prefix: str) -> dict[str, Tensor]:
     """What a branch's auxiliary network starts from, where the state dict has weights of what it copies."""
-    branch = local.branch(block)
-    sources = list(zip(local.blocks[block.index].segments, local.next_segments(block), strict=True))
-    copied = {sources[i] for i in branch.auxiliary.copies().values()} if branch.auxiliary is not None else ()
-    if not any(_loaded(module, state_dict, f'{prefix}{segment.name}.') for segment, module in copied):
+    branch, sources = local.branch(block), local.next_segments(block)
+    # A source may be put together of several submodules: its tensors tell what they are called in the backbone.
+    names = {id(tensor): prefix + key for key, tensor in local.backbone.state_dict(keep_vars=True).items()}
+    loaded = [_loaded(source, names, state_dict) for source in sources]
+    copied = branch.auxiliary.copies().values() if branch.auxiliary is not None else ()
+    if not any(loaded[i] for i in copied):
         return {}
-    states = [
-        # What is not loaded stays as it is.
-        {**module.state_dict(), **_loaded(module, state_dict, f'{prefix}{segment.name}.')}
-        for segment, module in sources
-    ]
+    # What is not loaded stays as it is.
+    states = [{**source.state_dict(), **found} for source, found in zip(sources, loaded, strict=True)]
     # Tensors of their own: with `assign=True` they become the parameters.
     return {f'{prefix}local.{block.place}.{k}': v.clone() for k, v in branch.start_state(states).items()}
 
 
-def _loaded(module: nn.Module, state_dict: dict[str, Any], prefix: str) -> dict[str, Tensor]:
-    """What a module will load of a state dict."""
+def _loaded(module: nn.Module, names: dict[int, str], state_dict: dict[str, Any]) -> dict[str, Tensor]:
+    """What a module will load of a state dict; ``names`` are those of tensors there, by their id."""
     return {
-        key: state_dict[prefix + key]
-        for key, value in module.state_dict().items()
-        if prefix + key in state_dict and _alike(state_dict[prefix + key], value)
+        key: state_dict[name]
+        for key, value in module.state_dict(keep_vars=True).items()
+        if (name := names.get(id(value))) in state_dict and _alike(state_dict[name], value)
     }
 
 

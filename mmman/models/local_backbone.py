@@ -143,10 +143,11 @@ class LocalBackbone(nn.Module):
         local.start()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # First the backbone's own: some rename in place what older versions saved (Swin's norms).
+        super()._load_from_state_dict(state_dict, prefix, *args)
         # While init_weights loads pretrained weights `local` is hidden, and started afterwards.
         if 'local' in self._modules:
             complete_local_state(self.local, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """What local learning adds to one block: a branch of the network, from the block's output to a loss of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from mmengine.model import BaseModule
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmman.auxiliary import AuxiliaryNetwork
 from mmman.local_heads import BlockOutput, Position
+from mmman.partition import State
 from mmman.registry import MODELS
 
 from .local_step import LocalStep
@@ -20,9 +21,10 @@ class LocalBranch(BaseModule):
         auxiliary (dict, optional): Config of the auxiliary network; None: the local head sees x in the place of y.
         sources (Sequence[nn.Module]): The segments of the next block, in order.
         head (dict): Config of the local head.
-        x (Tensor): Example of the block's output, (1, C, H, W) or (1, L, C).
+        x (State): Example of the block's output, for one image.
         inputs (Tensor): Example image batch, (1, C0, H0, W0).
         position (Position): Where the block stands.
+        feature (Callable): What the local head sees of an output; see :meth:`mmman.partition.BackboneFamily.feature`.
         with_cp (bool): Whether the auxiliary network's activations are recomputed, unless its config says so itself.
 
     Raises:
@@ -34,23 +36,25 @@ class LocalBranch(BaseModule):
         auxiliary: dict | None,
         sources: Sequence[nn.Module],
         head: dict,
-        x: Tensor,
+        x: State,
         inputs: Tensor,
         position: Position,
+        feature: Callable[[State], Tensor],
         with_cp: bool = False,
     ) -> None:
         super().__init__()
+        self.feature = feature
         self.auxiliary = _build_auxiliary(auxiliary, sources) if auxiliary else None
         if with_cp and self.auxiliary is not None and 'with_cp' not in auxiliary:
             self.auxiliary.with_cp = True
         self.eval()
         self.head = MODELS.build(head, default_args=dict(example=self.output(x, inputs), position=position))
 
-    def forward(self, x: Tensor, inputs: Tensor, step: LocalStep) -> dict[str, Tensor]:
+    def forward(self, x: State, inputs: Tensor, step: LocalStep) -> dict[str, Tensor]:
         """Compute the local losses.
 
         Args:
-            x (Tensor): The block's output with its graph, (N, C, H, W) or (N, L, C).
+            x (State): The block's output with its graph.
             inputs (Tensor): The image batch, (N, C0, H0, W0).
             step (LocalStep): The step, with the batch's targets.
 
@@ -65,16 +69,17 @@ class LocalBranch(BaseModule):
 
     def output(
         self,
-        x: Tensor,
+        x: State,
         inputs: Tensor,
         mean: Tensor | float = 0.0,
         std: Tensor | float = 1.0,
         raw: Tensor | Sequence[Tensor] | None = None,
     ) -> BlockOutput:
         """What the local head is given; see :class:`mmman.local_heads.BlockOutput` for the arguments."""
-        return BlockOutput(x=x, y=self._y(x), inputs=inputs, mean=mean, std=std, raw=raw)
+        x, y = (self.feature(state) for state in (x, self._y(x)))
+        return BlockOutput(x=x, y=y, inputs=inputs, mean=mean, std=std, raw=raw)
 
-    def _y(self, x: Tensor) -> Tensor:
+    def _y(self, x: State) -> State:
         if self.auxiliary is None:
             return x
         return self.auxiliary.recomputed(x) if self.auxiliary.with_cp and torch.is_grad_enabled() else self.auxiliary(x)

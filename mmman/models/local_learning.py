@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mmman.local_heads import Position
 from mmman.memory import recompute
-from mmman.partition import BackboneFamily, Block
+from mmman.partition import BackboneFamily, Block, State, detached
 
 from .local_branch import LocalBranch
 from .local_step import LocalStep
@@ -69,7 +69,7 @@ class LocalLearning(nn.ModuleDict):
             outputs = [[x := family.run(backbone, segment, x) for segment in block.segments] for block in self.blocks]
             for i, (block, head) in enumerate(zip(self.blocks, heads, strict=False)):
                 layer = sum(map(len, outputs[: i + 1])) - 1
-                later = tuple(x.shape for outputs_of_block in outputs[i + 1 :] for x in outputs_of_block)
+                later = tuple(family.feature(x).shape for of_block in outputs[i + 1 :] for x in of_block)
                 position = Position(block.index, len(self.blocks), layer, later, family.extra_tokens(backbone))
                 self[block.place] = LocalBranch(
                     auxiliary,
@@ -78,6 +78,7 @@ class LocalLearning(nn.ModuleDict):
                     outputs[i][-1],
                     inputs,
                     position,
+                    family.feature,
                     block.index in self.recomputed,
                 )
         backbone.train(training)
@@ -126,14 +127,14 @@ class LocalLearning(nn.ModuleDict):
                 for block in self.blocks[:-1]:
                     x = self._train_block(block, x, inputs, features, step)
         x, own = self.run(self.blocks[-1], x)
-        return self.family.outputs(self.backbone, {**features, **own}, x)
+        return self.family.outputs(self.backbone, {**features, **own}, x, inputs)
 
-    def run(self, block: Block, x: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
+    def run(self, block: Block, x: State) -> tuple[State, dict[int, State]]:
         """Run the segments of a block.
 
         Args:
             block (Block): The block.
-            x (Tensor): The detached output of the block before it, (N, C, H, W) or (N, L, C); the images for block 1.
+            x (State): The detached output of the block before it; the images, (N, C, H, W), for block 1.
 
         Returns:
             tuple: The block's output, and what it adds to the backbone's outputs by their index in ``out_indices``;
@@ -152,7 +153,7 @@ class LocalLearning(nn.ModuleDict):
     def learn(
         self,
         block: Block,
-        x: Tensor,
+        x: State,
         inputs: Tensor,
         step: LocalStep,
         before_following: Callable[[], None] | None = None,
@@ -161,7 +162,7 @@ class LocalLearning(nn.ModuleDict):
 
         Args:
             block (Block): The block.
-            x (Tensor): Its output with its graph, (N, C, H, W) or (N, L, C).
+            x (State): Its output with its graph.
             inputs (Tensor): The images, (N, C, H, W).
             step (LocalStep): The step, with the batch's targets.
             before_following (Callable, optional): Called after the block's optimizer step, before the auxiliary network
@@ -210,15 +211,15 @@ class LocalLearning(nn.ModuleDict):
         return self.step
 
     def _train_block(
-        self, block: Block, x: Tensor, inputs: Tensor, features: dict[int, Tensor], step: LocalStep
-    ) -> Tensor:
+        self, block: Block, x: State, inputs: Tensor, features: dict[int, State], step: LocalStep
+    ) -> State:
         # A function of its own: what it leaves behind is detached, and all else dies with its local names.
         for begins, _ in self._watchers:
             begins(block)
         x, own = self.run(block, x)
-        features.update({i: feature.detach() for i, feature in own.items()})
+        features.update(detached(own))
         self.learn(block, x, inputs, step)
-        x = x.detach()
+        x = detached(x)
         for _, ends in self._watchers:
             ends(block)
         return x
@@ -228,12 +229,8 @@ class LocalLearning(nn.ModuleDict):
     @property
     def detached_outputs(self) -> list[bool]:
         """Of each feature in the output, whether a block before the last made it: in training it is detached then."""
-        return [
-            block is not self.blocks[-1]
-            for block in self.blocks
-            for segment in block.segments
-            if segment.closes is not None
-        ]
+        own = {segment.closes for segment in self.blocks[-1].segments}
+        return [bool(made_of) and not made_of & own for made_of in self.family.sources_of_outputs(self.backbone)]
 
     def block_of_parameters(self) -> dict[nn.Parameter, int]:
         """The index of the block that each parameter of blocks 1..K-1 learns in, auxiliaries and local heads included.

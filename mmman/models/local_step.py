@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mmman.partition import State
+
 
 @dataclass
 class LocalStep:
@@ -31,7 +33,7 @@ class LocalStep:
     std: Tensor | float = 1.0
     raw: Tensor | Sequence[Tensor] | None = None
     done: bool = False
-    received: tuple[Tensor, dict[int, Tensor]] | None = None
+    received: tuple[State, dict[int, State]] | None = None
 
 
 def normalisation_of(model: nn.Module) -> tuple[Tensor | float, Tensor | float]:

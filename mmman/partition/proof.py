@@ -13,7 +13,8 @@ from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves
 
-from .families import FAMILIES, BackboneFamily
+from .chains import find_chain
+from .families import FAMILIES, BackboneFamily, ChainFamily
 
 SEED = 0
 SIDE = 64  # pixels: small, so that the proof is cheap
@@ -26,13 +27,14 @@ def family_of(backbone: nn.Module) -> BackboneFamily:
         backbone (nn.Module): A backbone of mmdet, mmseg or mmpretrain. It does not change.
 
     Returns:
-        BackboneFamily: The first family that claims the backbone's class and is proven.
+        BackboneFamily: The first family that is proven, of those that claim the backbone's class and, if there are none
+        such, of the chain that its submodules may form.
 
     Raises:
         TypeError: If no family claims it, or none that does is proven; see :func:`prove`.
     """
     refusals = []
-    for family in [family() for family in reversed(FAMILIES) if family.supports(backbone)]:
+    for family in _candidates(backbone):
         try:
             prove(family, backbone)
         except TypeError as refusal:
@@ -43,9 +45,18 @@ def family_of(backbone: nn.Module) -> BackboneFamily:
         raise refusals[0]
     raise TypeError(
         f'{type(backbone).__module__}.{type(backbone).__name__} cannot be cut into blocks; supported: '
-        + '; '.join(family.describe() for family in FAMILIES)
+        + '; '.join(family.describe() for family in (*FAMILIES, ChainFamily))
         + '. A new family is one small file in mmman/partition/families'
     )
+
+
+def _candidates(backbone: nn.Module) -> Iterator[BackboneFamily]:
+    yield from (family() for family in reversed(FAMILIES) if family.supports(backbone))
+    device = next((p.device for p in backbone.parameters()), torch.device('cpu'))
+    with _repeatable(device):
+        chain = find_chain(backbone)
+    if chain is not None:
+        yield chain
 
 
 def prove(family: BackboneFamily, backbone: nn.Module) -> None:
@@ -141,14 +152,14 @@ def _run_in_both_modes(
 
 
 def _run_segments(family: BackboneFamily, backbone: nn.Module, x: Tensor) -> Any:
-    features = {}
+    images, features = x, {}
     for segment in family.segments(backbone):
         x = family.run(backbone, segment, x)
-        if not isinstance(x, Tensor):
-            raise TypeError(f'{segment.name} gives a {type(x).__name__}, not a tensor')
+        if not isinstance(seen := family.feature(x), Tensor):
+            raise TypeError(f'{segment.name} gives a {type(seen).__name__}, not a tensor')
         if segment.closes is not None:
             features[segment.closes] = x
-    return family.outputs(backbone, features, x)
+    return family.outputs(backbone, features, x, images)
 
 
 @contextmanager

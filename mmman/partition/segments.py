@@ -16,7 +16,8 @@ class Segment:
         stage (str): The stage it belongs to, e.g. ``'layer3'``. The stem belongs to the first stage.
         owns (tuple[str, ...]): Qualified names of its submodules and of parameters that belong to no submodule (a class
             token).
-        closes (int, optional): Index in ``out_indices`` of the feature map that is complete after this segment.
+        closes (int, optional): The key of the feature that is complete after this segment, of which the backbone makes
+            an output; the entry of ``out_indices`` for most.
     """
 
     name: str

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmman.models import LocalLearning, LocalStep, find_local_backbone
 from mmman.optim import LocalOptimWrapper
-from mmman.partition import Block
+from mmman.partition import Block, State, detached
 from mmman.registry import MODEL_WRAPPERS
 
 from .channel import Channel
@@ -166,20 +166,20 @@ class PipelineParallel(nn.Module):
         self,
         local: LocalLearning,
         block: Block,
-        x: Tensor,
+        x: State,
         inputs: Tensor,
-        features: dict[int, Tensor],
+        features: dict[int, State],
         step: LocalStep,
-    ) -> Tensor:
+    ) -> State:
         """Train one of the blocks 1..K-1; the last of the own ones hands its output on before it learns."""
         x, own = local.run(block, x)
-        features.update({i: feature.detach() for i, feature in own.items()})
+        features.update(detached(own))
         if block is self.blocks[-1]:
-            self.next[0].send((x.detach(), features, inputs, step.data_samples))
+            self.next[0].send((detached(x), features, inputs, step.data_samples))
             local.learn(block, x, inputs, step, partial(self._hear_of_next_stage, behind=self.delay))
         else:
             local.learn(block, x, inputs, step)
-        return x.detach()
+        return detached(x)
 
     def _hear_of_next_stage(self, behind: int) -> None:
         """Wait until the next stage is at most ``behind`` batches later than it would be on one process."""

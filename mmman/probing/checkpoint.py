@@ -70,7 +70,7 @@ class LoadedModel:
         return self.family.segments(self.model.backbone)
 
     def outputs(self, images: Tensor) -> Iterable[tuple[str, Tensor]]:
-        """Run the backbone; yields the name and the output of each segment in turn.
+        """Run the backbone; yields each segment's name and what of its output a local head sees.
 
         Args:
             images (Tensor): What the backbone is given, (N, 3, H, W).
@@ -78,7 +78,7 @@ class LoadedModel:
         x = images
         for segment in self.segments:
             x = self.family.run(self.model.backbone, segment, x)
-            yield segment.name, x
+            yield segment.name, self.family.feature(x)
 
     def test_loader(self) -> DataLoader:
         """The config's test data."""

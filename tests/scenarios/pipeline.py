@@ -16,17 +16,17 @@ from mmman.models import LocalLearning, find_local_backbone
 from mmman.pipeline import PipelineParallel
 from mmman.pipeline.channel import Channel
 from mmman.pipeline.mesh import Mesh, as_world
-from mmman.testing.cases import CASES
-from mmman.testing.detection import tiny_batch
+from mmman.testing import CASES, FAMILY_CASES, tiny_batch
 from scenarios.runner import tiny_run_cfg
 from scenarios.training import build_model, counted_optim_wrapper, optim_wrapper_for
 
 STEPS = 5
+ALL = CASES | FAMILY_CASES
 
 
 def model_without_dropout(case: str, num_blocks: int = 4) -> nn.Module:
-    """The model of one of ``CASES`` in blocks, drawing no random numbers."""
-    model = build_model(CASES[case].model(num_blocks))
+    """The model of one of ``ALL`` cases in blocks, drawing no random numbers."""
+    model = build_model(ALL[case].model(num_blocks))
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
@@ -35,7 +35,7 @@ def model_without_dropout(case: str, num_blocks: int = 4) -> nn.Module:
 
 def batches_of(case: str) -> list[dict]:
     """``STEPS`` training batches."""
-    return [CASES[case].batch(seed) for seed in range(STEPS)]
+    return [ALL[case].batch(seed) for seed in range(STEPS)]
 
 
 def unusual_batches() -> list[dict]:
@@ -135,7 +135,7 @@ def compare_with_one_process(
     Every pipeline gets the same batches, so that with several of them the average of equal gradients is each of them.
 
     Args:
-        case (str): One of ``CASES``.
+        case (str): One of ``ALL``.
         last_blocks (tuple[int, ...]): See :func:`train_with_delay`.
         options (dict, optional): Entries of the ``optim_wrapper`` config.
         num_blocks (int): K. Defaults to 4.

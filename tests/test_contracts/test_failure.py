@@ -47,19 +47,11 @@ def test_a_wrong_config_is_named(kwargs, text):
     assert '\n' not in str(error.value)
 
 
-@pytest.mark.parametrize('backbone', ['mmdet.HRNet', 'mmdet.MobileNetV2'])
+@pytest.mark.parametrize('backbone', ['mmseg.CGNet', 'mmpretrain.Conformer'])
 def test_an_unsupported_backbone_is_refused(backbone):
-    arguments = {
-        'mmdet.HRNet': dict(
-            extra=dict(
-                stage1=dict(num_modules=1, num_branches=1, block='BOTTLENECK', num_blocks=(1,), num_channels=(4,)),
-                stage2=dict(num_modules=1, num_branches=2, block='BASIC', num_blocks=(1, 1), num_channels=(4, 8)),
-                stage3=dict(num_modules=1, num_branches=3, block='BASIC', num_blocks=(1,) * 3, num_channels=(4, 8, 16)),
-                stage4=dict(num_modules=1, num_branches=4, block='BASIC', num_blocks=(1,) * 4, num_channels=(4,) * 4),
-            )
-        ),
-        'mmdet.MobileNetV2': {},
-    }[backbone]
+    import mmseg.models  # noqa: F401
+
+    arguments = {'mmseg.CGNet': {}, 'mmpretrain.Conformer': dict(arch='tiny')}[backbone]
     with pytest.raises(TypeError, match=f'{backbone.split(".")[1]} cannot be cut into blocks; supported: ResNet'):
         LocalBackbone(dict(type=backbone, **arguments), partition=dict(num_blocks=2), local_head=HEAD)
 

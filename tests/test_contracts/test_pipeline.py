@@ -38,6 +38,8 @@ EQUAL = {
     'segmentor, two stages': partial(compare_with_one_process, 'segmentor-fcn', num_stages=2),
     'classifier': partial(compare_with_one_process, 'resnet-infopro_softmax'),
     'transformer, two stages': partial(compare_with_one_process, 'vit-greedy', num_stages=2),
+    'tokens and their grid': partial(compare_with_one_process, 'mmseg.MixVisionTransformer', num_blocks=3),
+    'skip connections, two stages': partial(compare_with_one_process, 'mmseg.UNet', num_blocks=3, num_stages=2),
     'more processes than blocks': partial(compare_with_one_process, 'resnet-dgl', num_blocks=2),
     'no box, one image, images of different sizes': partial(
         compare_with_one_process, 'retinanet-retina', batches=unusual_batches()

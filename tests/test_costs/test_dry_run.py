@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmman.costs import CannotRunDry, DryRun, LiveBytes, TrainingStep, tensors_of
-from mmman.testing import CASES
+from mmman.testing import CASES, FAMILY_CASES
 
 
 def counted(model, optim_wrapper, batch, dry):
@@ -30,13 +30,16 @@ def counted(model, optim_wrapper, batch, dry):
 
 # Recomputation is the same whatever the loss: of each kind of backbone and toolbox one case.
 RECOMPUTED = ['resnet-greedy', 'vgg-greedy', 'vit-greedy', 'segmentor-fcn', 'retinanet-retina']
+# What passes from segment to segment is no map: tokens and their grid, several maps.
+STATES = ['mmseg.MixVisionTransformer', 'mmdet.HRNet', 'mmseg.UNet']
 
 
 @pytest.mark.parametrize(
-    ('name', 'with_cp'), [*((name, False) for name in CASES), *((name, True) for name in RECOMPUTED)]
+    ('name', 'with_cp'),
+    [*((name, False) for name in CASES), *((name, True) for name in RECOMPUTED), *((name, False) for name in STATES)],
 )
 def test_bytes_and_flops_are_those_of_a_real_step(name, with_cp):
-    case = CASES[name]
+    case = (CASES | FAMILY_CASES)[name]
     counts = []
     for dry in (False, True):
         cfg = case.model(case.num_blocks)

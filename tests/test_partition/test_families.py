@@ -1,47 +1,27 @@
 import pytest
 import torch
 from mmengine.registry import MODELS
+from torch.utils._pytree import tree_leaves
 
 from mmman.partition import family_of, image_channels
+from mmman.partition.families import ChainFamily
+from mmman.testing.backbones import BACKBONES, CHAINS, R18, build_backbone
 
-R18 = dict(depth=18, base_channels=8)
-VGG = dict(depth=13, num_stages=3, dilations=(1, 1, 1), out_indices=(2,))
-# Images of 64 pixels: the position embedding is resized.
-VIT = dict(arch=dict(embed_dims=16, num_layers=3, num_heads=2, feedforward_channels=32), img_size=32, patch_size=8)
-BACKBONES = {
-    'mmdet.ResNet': dict(R18, out_indices=(0, 1, 2, 3)),
-    'mmdet.ResNet, two outputs': dict(R18, out_indices=(1, 3)),
-    'mmdet.ResNetV1d': dict(R18, stem_channels=16),
-    'mmdet.ResNeXt': dict(depth=50, groups=4, base_width=4, base_channels=8),
-    'mmdet.ResNet, three stages': dict(R18, num_stages=3, strides=(1, 2, 1), dilations=(1, 1, 2), out_indices=(0, 2)),
-    'mmdet.Res2Net': dict(depth=50, scales=4, base_width=4, base_channels=8),
-    'mmdet.RegNet': dict(arch='regnetx_400mf'),
-    'mmseg.ResNet': R18,
-    'mmseg.ResNetV1c': dict(
-        depth=50,
-        base_channels=8,
-        stem_channels=16,
-        dilations=(1, 1, 2, 4),
-        strides=(1, 2, 1, 1),
-        contract_dilation=True,
-    ),
-    'mmpretrain.ResNet': dict(depth=18),
-    'mmpretrain.SEResNet': dict(depth=50, se_ratio=16),
-    'mmpretrain.ResNet_CIFAR': dict(depth=18, base_channels=8, stem_channels=8),
-    'mmman.SmallResNet': dict(depth=20, base_channels=8),
-    'mmpretrain.VGG': dict(depth=11),
-    'mmpretrain.VGG, norms, several outputs': dict(VGG, norm_cfg=dict(type='BN'), out_indices=(0, 2)),
-    'mmpretrain.VGG, no last pool': dict(VGG, with_last_pool=False),
-    'mmpretrain.VGG, classifier': dict(VGG, out_indices=(1, 3)),
-    'mmpretrain.VisionTransformer': VIT,
-    'mmpretrain.VisionTransformer, several outputs': dict(VIT, out_indices=(0, 2)),
-    'mmpretrain.VisionTransformer, all outputs': dict(VIT, out_indices=(0, 1, 2), pre_norm=True, final_norm=False),
-    'mmpretrain.VisionTransformer, tokens': dict(VIT, out_type='raw', out_indices=(1, 2)),
-    'mmpretrain.VisionTransformer, no class token': dict(VIT, out_type='raw', with_cls_token=False),
-    'mmpretrain.VisionTransformer, average': dict(VIT, out_type='avg_featmap', out_indices=(1, 2), final_norm=False),
-}
 # What follows the last segment, and learns in the last block.
-BEHIND = {'mmpretrain.VGG, classifier': 'classifier.', 'mmpretrain.VisionTransformer, average': 'ln2.'}
+BEHIND = {
+    'mmpretrain.VGG, classifier': 'classifier.',
+    'mmpretrain.VisionTransformer, average': 'ln2.',
+    'mmpretrain.BEiTViT': 'ln2.',
+    'mmpretrain.ViTEVA02': 'ln2.',
+    'mmseg.ICNet': ('conv_sub', 'psp_'),
+    'mmdet.HourglassNet': ('hourglass_modules.1', 'out_convs.1', 'conv1x1s', 'inters'),
+    **dict.fromkeys(('mmseg.BiSeNetV2', 'mmseg.BiSeNetV2, all outputs'), ('detail.', 'bga.')),
+    'mmseg.FastSCNN': ('global_feature_extractor.ppm', 'global_feature_extractor.out', 'feature_fusion'),
+    # The norms of outputs.
+    **dict.fromkeys((name for name in BACKBONES if 'Swin' in name or 'DaViT' in name), 'norm'),
+    **dict.fromkeys((name for name in CHAINS if 'ConvNeXt' in name or 'Former' in name), 'norm'),
+    'mmpretrain.ConvNeXt, maps': 'norm0',  # the last norm ends the chain
+}
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -53,7 +33,7 @@ def _toolboxes():
 
 
 def build(name):
-    backbone = MODELS.build(dict(type=name.split(',')[0], **BACKBONES[name]))
+    backbone = build_backbone(name)
     if name == 'mmpretrain.VGG, classifier':
         # As VGG has it, without the 120 million weights.
         backbone.num_classes = 3
@@ -77,14 +57,17 @@ def test_running_all_segments_equals_the_backbones_forward(name):
             if segment.closes is not None:
                 features[segment.closes] = x
         expected = backbone(images)
-    got = family.outputs(backbone, features, x)
+    got = family.outputs(backbone, features, x, images)
     assert len(got) == len(expected)
-    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+    for a, b in zip(tree_leaves(got), tree_leaves(expected), strict=True):
+        assert torch.equal(a, b)
 
     owned = [p for segment in segments for p in family.parameters(backbone, segment)]
     assert len(owned) == len(set(owned))
     behind = BEHIND.get(name, 'nothing')
     assert set(owned) == {p for n, p in backbone.named_parameters() if not n.startswith(behind)}
+    chains = {chain.split(',')[0] for chain in CHAINS} - {'mmpretrain.VisionTransformer'}
+    assert isinstance(family, ChainFamily) == (name.split(',')[0] in chains or ', map' in name)
 
 
 def test_every_unit_can_be_copied_and_the_stem_cannot():
@@ -134,12 +117,6 @@ def test_segments_of_a_vision_transformer_are_its_stem_and_layers():
         ('layers.1', 'layers.1', None),
         ('layers.2', 'layers.2', 2),
     ]
-
-
-def test_a_vision_transformer_that_returns_maps_is_refused():
-    backbone = MODELS.build(dict(type='mmpretrain.VisionTransformer', **VIT, out_type='featmap'))
-    with pytest.raises(TypeError, match="VisionTransformer cannot be cut .*but not with out_type='featmap'"):
-        family_of(backbone)
 
 
 @pytest.mark.parametrize(

@@ -8,22 +8,41 @@ import numpy as np
 import pytest
 import torch
 from mmdet.models.backbones import RegNet, ResNet
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from mmman.costs import DryRun
 from mmman.models import LocalBackbone
 from mmman.partition import family_of
-from mmman.partition.families import FAMILIES, PoolFreeResNetFamily, ResNetFamily
+from mmman.partition.families import FAMILIES, ChainFamily, PoolFreeResNetFamily, ResNetFamily
+from mmman.testing.backbones import BACKBONES, HRNET, SAC, SMALL_VIT, SWIN, TWINS
 
 R18 = dict(depth=18, base_channels=8)
 R50 = dict(depth=50, base_channels=8)
 WIDE = dict(depth=50, groups=4, base_width=4, base_channels=8)
 REGNET = dict(arch=dict(w0=8, wa=8.0, wm=2.0, group_w=4, depth=6, bot_mul=1.0))
 VIT = dict(arch=dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32), img_size=32, patch_size=16)
-SAC = dict(sac=dict(type='SAC', use_deform=False), stage_with_sac=(False, True, True, True))
 TRIDENT = dict(num_branch=3, trident_dilations=(1, 2, 3), num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1))
 DIFFERS = 'in evaluation mode its forward pass is not its segments one after the other'
+TRANSFORMERS = (
+    'mmdet.SwinTransformer',
+    'mmpretrain.SwinTransformer',
+    'mmpretrain.SwinTransformerV2',
+    'mmpretrain.DaViT',
+    'mmdet.PyramidVisionTransformer',
+    'mmdet.PyramidVisionTransformerV2',
+    'mmseg.MixVisionTransformer',
+    'mmseg.PCPVT',
+    'mmpretrain.PCPVT',
+    'mmseg.MSCAN',
+    'mmpretrain.VAN',
+    'mmpretrain.MViT',
+    'mmseg.VisionTransformer',
+    'mmseg.BEiT',
+    'mmseg.MAE',
+    'mmpretrain.BEiTViT',
+    'mmpretrain.XCiT',
+)
 # What the toolboxes register and a family claims: what it is built with, and why it is refused, if it is.
 REGISTERED = {
     'mmdet.ResNet': (R18, None),
@@ -54,14 +73,25 @@ REGISTERED = {
     'mmpretrain.VGG': (dict(depth=11, num_stages=2, dilations=(1, 1), out_indices=(1,)), None),
     'mmpretrain.VisionTransformer': (VIT, None),
     'mmpretrain.MoCoV3ViT': (VIT, None),
-    'mmpretrain.DistilledVisionTransformer': (VIT, 'is not the segments of VisionTransformerFamily'),
-    'mmpretrain.DeiT3': (VIT, 'is not the segments of VisionTransformerFamily'),
-    'mmpretrain.ViTEVA02': (dict(VIT, sub_ln=True), 'is not the segments of VisionTransformerFamily'),
+    'mmpretrain.DistilledVisionTransformer': (VIT, None),
+    'mmpretrain.DeiT3': (VIT, None),
+    'mmpretrain.ViTEVA02': (dict(VIT, sub_ln=True), None),
     'mmpretrain.MAEViT': (VIT, DIFFERS),
     'mmpretrain.MFFViT': (dict(VIT, out_indices=[0, 1]), DIFFERS),
     'mmpretrain.MaskFeatViT': (VIT, "missing 1 required positional argument: 'mask'"),
     'mmpretrain.MILANViT': (VIT, "missing 1 required positional argument: 'importance'"),
     'mmman.SmallResNet': (dict(depth=20, base_channels=8), None),
+    'mmpretrain.SimMIMSwinTransformer': (dict(arch=SWIN, pad_small_map=True), "argument: 'mask'"),
+    'mmpretrain.BEiTPretrainViT': (
+        dict(SMALL_VIT, use_shared_rel_pos_bias=False, use_rel_pos_bias=True),
+        "argument: 'mask'",
+    ),
+    'mmpretrain.CAEPretrainViT': (dict(SMALL_VIT, layer_scale_init_value=0.1), "argument: 'mask'"),
+    'mmseg.SwinTransformer': (SWIN, None),
+    'mmseg.SVT': (dict(TWINS, windiow_sizes=[7, 7, 7, 7]), None),
+    'mmpretrain.SVT': (dict(arch=dict(TWINS, window_sizes=[7, 7, 7, 7])), None),
+    **{name: (BACKBONES[name], None) for name in TRANSFORMERS + ('mmdet.HRNet', 'mmseg.UNet', 'mmseg.ICNet')},
+    **dict.fromkeys(('mmseg.HRNet', 'mmpretrain.HRNet'), (dict(extra=HRNET), None)),
 }
 
 
@@ -96,7 +126,8 @@ def test_the_table_has_every_class_that_a_family_claims():
 def test_every_registered_class_is_proven_or_refused_in_one_line(name):
     arguments, reason = REGISTERED[name]
     scope = name.split('.')[0].replace('mmman', 'mmpretrain')
-    backbone = MODELS.build(dict(type=name, _scope_=scope, **arguments))
+    with DefaultScope.overwrite_default_scope(scope):
+        backbone = MODELS.build(dict(type=name, **arguments))
     if reason is None:
         family_of(backbone)
         return
@@ -200,6 +231,17 @@ class Nested(ResNet):
         return tuple([feature] for feature in super().forward(x))
 
 
+class BetweenStages(ResNet):
+    """Neither its family's segments nor a chain: the stages take what is made outside of them."""
+
+    def forward(self, x):
+        x, features = self.maxpool(self.relu(self.norm1(self.conv1(x)))), []
+        for name in self.res_layers:
+            x = 2 * getattr(self, name)(x)
+            features.append(x)
+        return tuple(features)
+
+
 class WithMask(ResNet):
     def forward(self, x, mask):
         return super().forward(x * mask)
@@ -230,13 +272,19 @@ def test_a_subclass_that_is_equal_is_accepted_by_the_first_family_that_proves_it
 
 
 @pytest.mark.parametrize(
+    'kind', [Doubled, GatedFromZero, CountsImages, Listed, Named, LastAlone, Nested, DoubledInTraining]
+)
+def test_a_subclass_that_makes_something_else_of_the_same_features_is_a_chain(kind):
+    backbone = kind(**R18)
+    family = family_of(backbone)
+    assert type(family) is ChainFamily and len(family.segments(backbone)) > len(backbone.res_layers)
+
+
+@pytest.mark.parametrize(
     ('kind', 'reason'),
     [
-        *((kind, DIFFERS) for kind in (Doubled, GatedFromZero, CountsImages, Listed, Named, LastAlone, Nested)),
-        *(
-            (kind, DIFFERS.replace('evaluation', 'training'))
-            for kind in (DoubledInTraining, Noisy, NoisyByNumpy, NoisyByPython)
-        ),
+        *((kind, DIFFERS.replace('evaluation', 'training')) for kind in (Noisy, NoisyByNumpy, NoisyByPython)),
+        (BetweenStages, DIFFERS),
         (WithMask, "missing 1 required positional argument: 'mask'"),
         (TwoLineError, 'RuntimeError: first second'),
     ],
@@ -291,14 +339,9 @@ def test_a_backbone_that_returns_nothing_is_refused():
         family_of(backbone)
 
 
-def test_a_backbone_that_returns_the_image_too_is_refused():
-    with pytest.raises(TypeError, match=f'DetectoRS_ResNet cannot be cut into blocks: {DIFFERS}'):
-        family_of(MODELS.build(dict(type='mmdet.DetectoRS_ResNet', **R50, output_img=True)))
-
-
 def test_what_no_family_claims_gets_the_list_of_what_is_supported():
-    with pytest.raises(TypeError, match=r'Darknet cannot be cut into blocks; supported: ResNet.*RegNet.*VGG'):
-        family_of(MODELS.build(dict(type='mmdet.Darknet')))
+    with pytest.raises(TypeError, match=r'CGNet cannot be cut into blocks; supported: ResNet.*RegNet.*VGG.*a chain'):
+        family_of(MODELS.build(dict(type='mmseg.CGNet')))
 
 
 @pytest.mark.parametrize('training', [True, False])
@@ -330,7 +373,7 @@ def test_a_model_can_be_built_while_steps_run_dry():
     with DryRun([]):
         assert len(local(ResNet(**R18)).local.blocks) == 4
         with pytest.raises(TypeError, match=DIFFERS):
-            local(Doubled(**R18))
+            local(BetweenStages(**R18))
 
 
 class WithNamesOfOurs(ResNet):
@@ -359,7 +402,7 @@ def test_a_backbone_with_a_local_of_its_own_is_refused():
 
 
 def test_a_refused_backbone_stays_what_it_was():
-    backbone = Doubled(**R18)
+    backbone = BetweenStages(**R18)
     with pytest.raises(TypeError, match=DIFFERS):
         local(backbone)
-    assert type(backbone) is Doubled and not hasattr(backbone, 'local')
+    assert type(backbone) is BetweenStages and not hasattr(backbone, 'local')

@@ -1,13 +1,14 @@
 """What a backbone family must tell the partition."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..segments import Segment
+from ..states import State, TokenGrid
 
 STEM = 'stem'
 
@@ -33,31 +34,58 @@ class BackboneFamily(ABC):
     def segments(self, backbone: nn.Module) -> list[Segment]:
         """All segments in the order of the forward pass."""
 
-    @abstractmethod
-    def run(self, backbone: nn.Module, segment: Segment, x: Tensor) -> Tensor:
+    def run(self, backbone: nn.Module, segment: Segment, x: State) -> State:
         """Run one segment.
 
         Args:
             backbone (nn.Module): The backbone.
             segment (Segment): One of its segments.
-            x (Tensor): The output of the segment before it; the image batch (N, C, H, W) for the first.
+            x (State): The output of the segment before it; the image batch (N, C, H, W) for the first.
 
         Returns:
-            Tensor: The segment's output: a feature map (N, C, H, W), or tokens (N, L, C).
+            State: The segment's output: a feature map (N, C, H, W), tokens (N, L, C), or a structure of several.
         """
+        return self.run_stem(backbone, x) if segment.name == STEM else self.module(backbone, segment)(x)
+
+    def run_stem(self, backbone: nn.Module, images: Tensor) -> State:
+        """Run the segment ``'stem'``, in families that have one: see :meth:`run`."""
+        raise NotImplementedError(f'{type(self).__name__} names a segment {STEM!r}: write run_stem')
 
     @abstractmethod
-    def outputs(self, backbone: nn.Module, features: Mapping[int, Tensor], x: Tensor) -> Any:
+    def outputs(self, backbone: nn.Module, features: Mapping[int, State], x: State, images: Tensor) -> Any:
         """Assemble what ``backbone.forward`` returns.
 
         Args:
             backbone (nn.Module): The backbone.
-            features (Mapping[int, Tensor]): Outputs of segments by the ``out_indices`` entry that they close.
-            x (Tensor): The output of the last segment.
+            features (Mapping[int, State]): Outputs of segments by what they close.
+            x (State): The output of the last segment.
+            images (Tensor): What the backbone was given, (N, C, H, W).
         """
 
+    def sources_of_outputs(self, backbone: nn.Module) -> Sequence[frozenset[int]]:
+        """Of each entry of what ``backbone.forward`` returns, which features it is made from.
+
+        By default every feature makes one, in their order. What no feature makes may be left out at the end.
+
+        Args:
+            backbone (nn.Module): The backbone.
+        """
+        closing = sorted(s.closes for s in self.segments(backbone) if s.closes is not None)
+        return [frozenset([key]) for key in closing]
+
+    def feature(self, x: State) -> Tensor:
+        """What a local head sees of a segment's output: one feature map (N, C, H, W), or tokens (N, L, C).
+
+        Args:
+            x (State): The output of a segment, or of the auxiliary network behind it.
+        """
+        return x.map if isinstance(x, TokenGrid) else x
+
     def module(self, backbone: nn.Module, segment: Segment) -> nn.Module:
-        """The segment as one module that can be copied and called: the source of an auxiliary network.
+        """The segment as one module that can be copied, and called with the output of the segment before it.
+
+        It is the source of an auxiliary network. Where no submodule is all of the segment, it is a new module that has
+        the submodules as its children.
 
         Raises:
             ValueError: If this segment is not one module (a stem).

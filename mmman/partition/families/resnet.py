@@ -30,18 +30,15 @@ class ResNetFamily(BackboneFamily):
                 segments.append(Segment(name, stage, (name,), closes))
         return segments
 
-    def run(self, backbone: nn.Module, segment: Segment, x: Tensor) -> Tensor:
-        """See :class:`BackboneFamily`."""
-        if segment.name != STEM:
-            return self.module(backbone, segment)(x)
-        return self._run_stem(backbone, x)
-
-    def outputs(self, backbone: nn.Module, features: Mapping[int, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    def outputs(
+        self, backbone: nn.Module, features: Mapping[int, Tensor], x: Tensor, images: Tensor
+    ) -> tuple[Tensor, ...]:
         """See :class:`BackboneFamily`."""
         return tuple(features[i] for i in sorted(features))
 
-    def _run_stem(self, backbone: nn.Module, x: Tensor) -> Tensor:
-        x = backbone.stem(x) if backbone.deep_stem else backbone.relu(backbone.norm1(backbone.conv1(x)))
+    def run_stem(self, backbone: nn.Module, images: Tensor) -> Tensor:
+        """See :class:`BackboneFamily`."""
+        x = backbone.stem(images) if backbone.deep_stem else backbone.relu(backbone.norm1(backbone.conv1(images)))
         return backbone.maxpool(x)
 
 
@@ -61,5 +58,6 @@ class PoolFreeResNetFamily(ResNetFamily):
         """See :class:`BackboneFamily`."""
         return 'RegNet, ResNet_CIFAR, SmallResNet'
 
-    def _run_stem(self, backbone: nn.Module, x: Tensor) -> Tensor:
-        return backbone.relu(backbone.norm1(backbone.conv1(x)))
+    def run_stem(self, backbone: nn.Module, images: Tensor) -> Tensor:
+        """See :class:`BackboneFamily`."""
+        return backbone.relu(backbone.norm1(backbone.conv1(images)))

@@ -50,7 +50,9 @@ class VGGFamily(BackboneFamily):
         following = backbone.features[index + 1 : index + 2]
         return following(x) if following and isinstance(following[0], nn.MaxPool2d) else x
 
-    def outputs(self, backbone: nn.Module, features: Mapping[int, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    def outputs(
+        self, backbone: nn.Module, features: Mapping[int, Tensor], x: Tensor, images: Tensor
+    ) -> tuple[Tensor, ...]:
         """See :class:`BackboneFamily`."""
         outputs = [features[i] for i in sorted(features)]
         if backbone.num_classes > 0:

@@ -45,16 +45,16 @@ class VisionTransformerFamily(BackboneFamily):
 
     def run(self, backbone: nn.Module, segment: Segment, x: Tensor) -> Tensor:
         """See :class:`BackboneFamily`."""
-        if segment.name == STEM:
-            return self._run_stem(backbone, x)
-        x = self.module(backbone, segment)(x)
+        x = super().run(backbone, segment, x)
         return backbone.ln1(x) if self._is_last(backbone, segment.name) and backbone.final_norm else x
 
     def extra_tokens(self, backbone: nn.Module) -> int:
         """See :class:`BackboneFamily`."""
         return backbone.num_extra_tokens if backbone.cls_token is not None else 0
 
-    def outputs(self, backbone: nn.Module, features: Mapping[int, Tensor], x: Tensor) -> tuple[Tensor, ...]:
+    def outputs(
+        self, backbone: nn.Module, features: Mapping[int, Tensor], x: Tensor, images: Tensor
+    ) -> tuple[Tensor, ...]:
         """See :class:`BackboneFamily`."""
         return tuple(backbone._format_output(features[i], None) for i in sorted(features))
 
@@ -62,9 +62,9 @@ class VisionTransformerFamily(BackboneFamily):
     def _is_last(backbone: nn.Module, name: str) -> bool:
         return name == f'layers.{backbone.num_layers - 1}'
 
-    @staticmethod
-    def _run_stem(backbone: nn.Module, x: Tensor) -> Tensor:
-        x, resolution = backbone.patch_embed(x)
+    def run_stem(self, backbone: nn.Module, images: Tensor) -> Tensor:
+        """See :class:`BackboneFamily`."""
+        x, resolution = backbone.patch_embed(images)
         if backbone.cls_token is not None:
             x = torch.cat((backbone.cls_token.expand(x.shape[0], -1, -1), x), dim=1)
         x = x + backbone.resize_pos_embed(

@@ -1,0 +1,81 @@
+"""A short config that inherits another one and trains it in blocks, such as a person would write."""
+
+import os.path as osp
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from mmman.partition import Block, family_of, make_blocks
+from mmman.registry import MODELS
+from mmman.toolboxes import toolbox_of
+
+from .localization import NotLocalizableError, find_backbone, localize, without_weights
+
+PLACEHOLDER = '__backbone__'
+WIDTH = 112  # of a line, what stands before it left out
+
+
+def short_config(path: str, cfg: Config, out: str, num_blocks: int | None = None) -> str:
+    """Write a config of local learning that inherits a stock one.
+
+    Args:
+        path (str): What was read: a file, or ``'mmdet::...'``.
+        cfg (Config): The config in it; its modules are registered.
+        out (str): The file that the text is for.
+        num_blocks (int, optional): K; see :func:`mmman.localize`.
+
+    Returns:
+        str: The text.
+
+    Raises:
+        NotLocalizableError: If it cannot be trained in blocks, or inherited by a config of text.
+    """
+    if cfg.get('lazy_imports') or not path.endswith(('.py', '.json', '.yaml', '.yml')):
+        raise NotLocalizableError(
+            f"'{path}' is a lazy config, which a config of text cannot inherit: train it by "
+            'tools/train.py --local-learning K'
+        )
+    local = localize(cfg, num_blocks=num_blocks)
+    holder, key = find_backbone(cfg.model)
+    if holder is not cfg.model or key != 'backbone':
+        raise NotLocalizableError(
+            f"the backbone of '{path}' is not model.backbone: train it by tools/train.py --local-learning K"
+        )
+    backbone = local.model.backbone
+    settings = {'_delete_': True, **backbone.to_dict(), 'backbone': PLACEHOLDER}
+    model = _text(dict(backbone=settings)).replace(repr(PLACEHOLDER), '{{_base_.model.backbone}}')
+    base = path if '::' in path else osp.relpath(path, osp.dirname(out) or '.')
+    lines = [
+        f'# {osp.splitext(osp.basename(path))[0]}, trained by MAN++ in blocks:',
+        *(f'# - {block}' for block in _blocks_of(cfg, backbone)),
+        f"_base_ = '{base}'",
+        f'custom_imports = {_text(dict(local.custom_imports))}',
+        '# An optimizer for each block, local losses in the log, checkpoints that resume exactly.',
+        "runner_type = 'mmman.LocalRunner'",
+        f'model_wrapper_cfg = {_text(dict(local.model_wrapper_cfg))}  # on several processes',
+        f'model = {model}',
+    ]
+    return '\n'.join(lines) + '\n'
+
+
+def _blocks_of(cfg: Config, local_backbone: dict) -> list[Block]:
+    with DefaultScope.overwrite_default_scope(toolbox_of(cfg)):
+        plain = MODELS.build(without_weights(cfg.model.backbone))
+    return make_blocks(family_of(plain).segments(plain), **local_backbone['partition'])
+
+
+def _text(value: Any, indent: int = 0) -> str:
+    """A setting as Python: ``dict(...)`` and lists on one line where they fit, else an entry on each."""
+    if isinstance(value, dict) and all(isinstance(key, str) and key.isidentifier() for key in value):
+        brackets, entries = ('dict(', ')'), [(f'{key}=', entry) for key, entry in value.items()]
+    elif isinstance(value, (list, tuple)) and value:
+        brackets, entries = ('[', ']'), [('', entry) for entry in value]
+    else:
+        return repr(value)
+    line = f'{brackets[0]}{", ".join(name + _text(entry) for name, entry in entries)}{brackets[1]}'
+    if '\n' not in line and len(line) + indent < WIDTH:
+        return line
+    inner = ' ' * (indent + 4)
+    lines = ''.join(f'{inner}{name}{_text(entry, indent + 4)},\n' for name, entry in entries)
+    return f'{brackets[0]}\n{lines}{" " * indent}{brackets[1]}'

@@ -1,0 +1,175 @@
+"""Any backbone whose forward pass is a chain of its submodules."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from torch import Tensor, nn
+
+from ..segments import Segment
+from ..states import State
+from .base import STEM, BackboneFamily
+
+
+@dataclass(frozen=True)
+class Link:
+    """A segment of a chain.
+
+    Args:
+        name (str): Its name: the qualified name of one of its parts.
+        parts (tuple[str, ...]): Qualified names of the submodules that run one after the other.
+        stage (str): The stage it belongs to.
+        key (int, optional): A number, where the backbone makes more of what it gives than the next link's input.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    stage: str
+    key: int | None = None
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain as :func:`mmman.partition.chains.find_chain` found it.
+
+    Args:
+        kind (type): The backbone's class.
+        links (tuple[Link, ...]): What runs one after the other.
+        size (tuple[int, int]): Height and width of images that the backbone takes.
+        stem (tuple[str, ...]): What the first link's input is made with: qualified names of submodules and parameters.
+            Empty if it is the images.
+        sources (tuple[frozenset[int], ...]): Of each of the backbone's outputs, the keys of the links it follows from.
+    """
+
+    kind: type[nn.Module]
+    links: tuple[Link, ...]
+    size: tuple[int, int]
+    stem: tuple[str, ...] = ()
+    sources: tuple[frozenset[int], ...] = ()
+
+
+class ChainFamily(BackboneFamily):
+    """Segments: the links of a chain, each of which takes what the one before gives and nothing else.
+
+    What comes before the first link, as a patch embedding with its positions, is the segment ``'stem'``: the backbone's
+    own forward pass as far as that link. What the backbone makes of the links besides (norms, pooling, other branches)
+    follows the last segment, and learns in the last block: it is the backbone's own forward pass, in which every link
+    stands for what it gave.
+
+    Args:
+        chain (Chain): The chain.
+    """
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+        self._links = {link.name: link for link in chain.links}
+
+    @staticmethod
+    def describe() -> str:
+        """See :class:`BackboneFamily`."""
+        return 'any whose forward pass is a chain of its submodules'
+
+    def example_input(self, backbone: nn.Module) -> Tensor:
+        """See :class:`BackboneFamily`."""
+        return self._blank_image(backbone, *self.chain.size)
+
+    def segments(self, backbone: nn.Module) -> list[Segment]:
+        """See :class:`BackboneFamily`."""
+        chain = self.chain
+        stem = [Segment(STEM, chain.links[0].stage, chain.stem)] if chain.stem else []
+        return [*stem, *(Segment(name, link.stage, link.parts, link.key) for name, link in self._links.items())]
+
+    def run(self, backbone: nn.Module, segment: Segment, x: State) -> State:
+        """See :class:`BackboneFamily`."""
+        if self._is_stem(segment):
+            return self.run_stem(backbone, x)
+        return self.module(backbone, segment)(x)
+
+    def run_stem(self, backbone: nn.Module, images: Tensor) -> Tensor:
+        """See :class:`BackboneFamily`."""
+        try:
+            self._shell(backbone, {self.chain.links[0].parts[0]: _Stops()}).forward(images)
+        except _Reached as reached:
+            return reached.x
+        raise RuntimeError(f'{self.chain.kind.__name__} did not reach {self.chain.links[0].parts[0]}')
+
+    def module(self, backbone: nn.Module, segment: Segment) -> nn.Module:
+        """See :class:`BackboneFamily`."""
+        if self._is_stem(segment):
+            return super().module(backbone, segment)
+        parts = [backbone.get_submodule(name) for name in self._links[segment.name].parts]
+        return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
+
+    def extra_tokens(self, backbone: nn.Module) -> int:
+        """See :class:`BackboneFamily`."""
+        return getattr(backbone, 'num_extra_tokens', 0) if getattr(backbone, 'cls_token', None) is not None else 0
+
+    def sources_of_outputs(self, backbone: nn.Module) -> Sequence[frozenset[int]]:
+        """See :class:`BackboneFamily`."""
+        return self.chain.sources
+
+    def outputs(self, backbone: nn.Module, features: Mapping[int, Tensor], x: Tensor, images: Tensor) -> Any:
+        """See :class:`BackboneFamily`."""
+        # Nothing is made of what the other links would give.
+        given = {name: _Gives(x) for link in self.chain.links for name in link.parts}
+        given |= {link.parts[-1]: _Gives(features[link.key]) for link in self.chain.links if link.key is not None}
+        return self._shell(backbone, given).forward(images)
+
+    def _is_stem(self, segment: Segment) -> bool:
+        return bool(self.chain.stem) and segment.name == STEM
+
+    def _shell(self, backbone: nn.Module, replaced: Mapping[str, nn.Module]) -> nn.Module:
+        """The backbone with other modules in some places; it shares all else with the backbone, which stays as it is.
+
+        It shares its hooks, too: what is called is its ``forward``.
+        """
+        copies = {'': _shallow(backbone, self.chain.kind)}
+        for name, module in replaced.items():
+            parent, _, child = name.rpartition('.')
+            _copy_of(parent, copies)._modules[child] = module
+        return copies['']
+
+
+class _Gives(nn.Module):
+    """Stands for a submodule that has run already."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Give its output."""
+        return self.output
+
+
+class _Reached(Exception):
+    """A forward pass has come to the first link, whose input is ``x``."""
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()
+        self.x = x
+
+
+class _Stops(nn.Module):
+    """Ends the forward pass where it stands."""
+
+    def forward(self, x: Tensor) -> NoReturn:
+        """Raise what it is given."""
+        raise _Reached(x)
+
+
+def _shallow(module: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    """A module with the same attributes, whose children can be exchanged."""
+    copy = object.__new__(kind)
+    copy.__dict__ = {**vars(module), '_modules': dict(module._modules)}
+    return copy
+
+
+def _copy_of(name: str, copies: dict[str, nn.Module]) -> nn.Module:
+    """The shallow copy of a submodule, put in its place in the copies of the modules that it lies in."""
+    if name not in copies:
+        parent, _, child = name.rpartition('.')
+        parent_copy = _copy_of(parent, copies)
+        original = parent_copy._modules[child]
+        copies[name] = parent_copy._modules[child] = _shallow(original, type(original))
+    return copies[name]
