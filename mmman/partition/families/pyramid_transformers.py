@@ -87,6 +87,10 @@ class MSCANFamily(_PyramidFamily):
     """Segments: every layer as ``'block<i>.<j>'``."""
 
     CLASSES = frozenset({'mmseg.models.backbones.mscan.MSCAN'})
+    STAGE = 'block'
+    # How patches are embedded, and how a layer and the norm behind a stage are called.
+    WAYS = ('embed with height and width', 'tokens, height and width', 'tokens')
+    TO_MAP: ToMap | None = ToMap(contiguous=True)
 
     @staticmethod
     def describe() -> str:
@@ -95,49 +99,34 @@ class MSCANFamily(_PyramidFamily):
 
     def units(self, backbone: nn.Module) -> Iterator[Unit]:
         """See :class:`StepsFamily`."""
+        embed, call, norm = self.WAYS
         for i in range(1, backbone.num_stages + 1):
-            stage = f'block{i}'
+            stage = f'{self.STAGE}{i}'
             layers = len(getattr(backbone, stage))
             for j in range(layers):
-                steps = [('tokens, height and width', f'{stage}.{j}')]
+                steps = [(call, f'{stage}.{j}')]
                 if j == 0:
-                    steps.insert(0, ('embed with height and width', f'patch_embed{i}'))
+                    steps.insert(0, (embed, f'patch_embed{i}'))
                 is_last = j == layers - 1
                 if is_last:
-                    steps.append(('tokens', f'norm{i}'))
-                yield Unit(
-                    f'{stage}.{j}',
-                    stage,
-                    tuple(steps),
-                    i - 1 if is_last else None,
-                    ToMap(contiguous=True) if is_last else None,
-                )
+                    steps.append((norm, f'norm{i}'))
+                # MSCAN hands on all stages.
+                closes = i - 1 if is_last and i - 1 in getattr(backbone, 'out_indices', range(i)) else None
+                yield Unit(f'{stage}.{j}', stage, tuple(steps), closes, self.TO_MAP if is_last else None)
 
 
-class VANFamily(_PyramidFamily):
+class VANFamily(MSCANFamily):
     """Segments: every layer as ``'blocks<i>.<j>'``; maps pass from one to the next."""
 
     CLASSES = frozenset({'mmpretrain.models.backbones.van.VAN'})
+    STAGE = 'blocks'
+    WAYS = ('first', 'whole', 'norm of map')
+    TO_MAP = None
 
     @staticmethod
     def describe() -> str:
         """See :class:`BackboneFamily`."""
         return 'VAN'
-
-    def units(self, backbone: nn.Module) -> Iterator[Unit]:
-        """See :class:`StepsFamily`."""
-        for i in range(1, backbone.num_stages + 1):
-            stage = f'blocks{i}'
-            layers = len(getattr(backbone, stage))
-            for j in range(layers):
-                steps = [('whole', f'{stage}.{j}')]
-                if j == 0:
-                    steps.insert(0, ('first', f'patch_embed{i}'))
-                is_last = j == layers - 1
-                if is_last:
-                    steps.append(('norm of map', f'norm{i}'))
-                closes = i - 1 if is_last and i - 1 in backbone.out_indices else None
-                yield Unit(f'{stage}.{j}', stage, tuple(steps), closes)
 
     def outputs(self, backbone: nn.Module, features: Mapping[int, Tensor], x: Tensor, images: Tensor) -> tuple:
         """See :class:`BackboneFamily`."""
