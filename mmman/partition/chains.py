@@ -15,7 +15,8 @@ from .families.chain import Chain, ChainFamily, Link
 from .states import tensors
 
 # Pixels: small images first. Some backbones take only those that they were made for, which they often tell.
-SIDES = (64, 128, 224, 256, 384)
+SIDES = (64, 128, 224, 256, 384, 32)
+MOST_BEHIND = 2 / 3  # of the parameters: the last block, which has what is behind the chain, would be nearly all
 FEW = 4  # links: a chain of fewer is looked for inside of submodules
 
 
@@ -27,7 +28,8 @@ class _Call:
         name (str): Its qualified name.
         stage (str): The stage it belongs to.
         weight (int): Number of its parameters, and 1.
-        given (Tensor, optional): All that it was given, if that was one tensor.
+        given (Tensor, optional): What it was given, if that was one tensor and constants.
+        extra (tuple): The constants: positional arguments, and named ones.
         order (int): How many had begun before.
         output (Any): What it gave.
         done (int): How many had begun before it was done.
@@ -38,6 +40,7 @@ class _Call:
     stage: str
     weight: int
     given: Tensor | None
+    extra: tuple[tuple, tuple]
     order: int
     output: Any = None
     done: int = 0
@@ -60,7 +63,7 @@ def find_chain(backbone: nn.Module) -> ChainFamily | None:
     kind = type(backbone).__bases__[-1] if 'local' in backbone._modules else type(backbone)
     module = revert_sync_batchnorm(copy.deepcopy(backbone)).requires_grad_(True)
     module.eval()  # which returns nothing where it is the toolbox's own
-    weight = next((p for p in module.parameters() if p.dim() == 4), None)
+    weight = next((p for p in module.parameters() if p.is_floating_point()), None)
     if weight is None:
         return None
     for size in _sizes(backbone):
@@ -124,9 +127,10 @@ def _record(module: nn.Module, images: Tensor, opened: set[str]) -> list[_Call]:
     calls: list[_Call] = []
 
     def before(part: nn.Module, args: tuple, kwargs: dict) -> None:
-        given = args[0] if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) else None
+        extra = (args[1:], tuple(kwargs.items()))
+        alone = args and isinstance(args[0], Tensor) and all(map(_is_constant, (*args[1:], *kwargs.values())))
         weight = 1 + sum(p.numel() for p in part.parameters())
-        calls.append(_Call(*named[part], weight, given, len(calls)))
+        calls.append(_Call(*named[part], weight, args[0] if alone else None, extra, len(calls)))
 
     def after(part: nn.Module, output: Any) -> None:
         call = next(call for call in reversed(calls) if call.name == named[part][0])
@@ -144,11 +148,17 @@ def _parts(
     """Submodules that may be links, with their stages: of what is a list or a sequence of units, its children."""
     for name, child in module.named_children():
         name = f'{prefix}{name}'
-        units = isinstance(child, nn.Sequential) and any(len(list(unit.children())) for unit in child)
+        plain = isinstance(child, nn.Sequential) and type(child).forward is nn.Sequential.forward
+        units = plain and any(len(list(unit.children())) for unit in child)
         if child in called and not units and name not in opened:
             yield name, stage or name, child
         else:
             yield from _parts(child, called, opened, f'{name}.', stage or (name if units else None))
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a value cannot follow from the size of the images."""
+    return value is None or isinstance(value, (bool, str))
 
 
 @contextmanager
@@ -188,35 +198,47 @@ def _heaviest_path(calls: list[_Call]) -> list[_Call]:
 def _family(
     chain: Chain, module: nn.Module, path: list[_Call], calls: list[_Call], images: Tensor
 ) -> ChainFamily | None:
-    """Make a family of a path; None if it has less than two links, or if the stem would learn from the outputs."""
+    """Make a family of a path.
+
+    None if it has less than two links, if most parameters lie behind it, or if the stem would learn from the outputs.
+    """
     while path and path[0].weight == 1:  # dropout of what the stem made
         path = path[1:]
     if len(path) < 2:
         return None
     chain = replace(chain, stem=() if path[0].given is images else _stem(module, path[0], calls))
+    covered = (*chain.stem, *(call.name for call in path))
+    sizes = {name: p.numel() for name, p in module.named_parameters()}
+    rest = sum(n for name, n in sizes.items() if not any(f'{name}.'.startswith(f'{part}.') for part in covered))
+    if MOST_BEHIND * sum(sizes.values()) < rest:
+        return None
     sources = _sources(chain, module, path, images)
     if sources is None:
         return None
-    links = _links(path, module, frozenset().union(*sources))
+    links = _links(path, module, _needed(chain, module, path, images, frozenset().union(*sources)))
     return ChainFamily(replace(chain, links=links, sources=tuple(sources))) if len(links) > 1 else None
 
 
 def _links(path: list[_Call], module: nn.Module, used: frozenset[int]) -> tuple[Link, ...]:
     """Share the calls out among links. A call of which an output is made ends its link, and gives it its number."""
     links: list[Link] = []
-    waiting: tuple[str, ...] = ()
+    waiting: tuple[_Call, ...] = ()
     for i, call in enumerate(path):
         key = i if i in used else None
         part = module.get_submodule(call.name)
         small = not list(part.children()) and not any(p.dim() > 1 for p in part.parameters())
         if links and (small or call.output.dim() not in (3, 4)):
             if links[-1].key is None and not waiting:
-                links[-1] = replace(links[-1], parts=(*links[-1].parts, call.name), key=key)
+                last = links[-1]
+                links[-1] = replace(last, parts=(*last.parts, call.name), extra=(*last.extra, call.extra), key=key)
                 continue
             if key is None and i < len(path) - 1:
-                waiting = (*waiting, call.name)
+                waiting = (*waiting, call)
                 continue
-        links.append(Link(call.name, (*waiting, call.name), call.stage, key))
+        parts = (*waiting, call)
+        links.append(
+            Link(call.name, tuple(part.name for part in parts), call.stage, key, tuple(part.extra for part in parts))
+        )
         waiting = ()
     stages = [link.stage for link in links]
     following = stages[1:] + stages[-1:]
@@ -244,7 +266,7 @@ def _sources(chain: Chain, module: nn.Module, path: list[_Call], images: Tensor)
     links = tuple(Link(call.name, (call.name,), call.stage, i) for i, call in enumerate(path))
     with torch.enable_grad():
         try:
-            outputs = ChainFamily(replace(chain, links=links)).outputs(
+            outputs = ChainFamily(replace(chain, links=links)).finish(
                 module, dict(enumerate(leaves)), leaves[-1], images
             )
         except Exception:  # more is made of what they gave than a few outputs
@@ -254,6 +276,25 @@ def _sources(chain: Chain, module: nn.Module, path: list[_Call], images: Tensor)
     if any(any(_depends(output, stem)) for output in outputs):
         return None
     return [frozenset(i for i, found in enumerate(_depends(output, leaves)) if found) for output in outputs]
+
+
+def _needed(chain: Chain, module: nn.Module, path: list[_Call], images: Tensor, used: frozenset[int]) -> frozenset[int]:
+    """The numbers of the calls whose outputs the backbone's forward pass cannot be finished without.
+
+    These are what outputs follow from, and one more, or all, where it asks for the sizes of others.
+    """
+
+    def suffices(keys: frozenset[int]) -> bool:
+        links = tuple(Link(c.name, (c.name,), c.stage, i if i in keys else None) for i, c in enumerate(path))
+        features = {i: path[i].output for i in keys}
+        try:
+            ChainFamily(replace(chain, links=links)).outputs(module, features, path[-1].output, images)
+        except Exception:  # whatever comes of wrong sizes
+            return False
+        return True
+
+    candidates = [used, *(used | {i} for i in reversed(range(len(path))))]
+    return next(filter(suffices, candidates), frozenset(range(len(path))))
 
 
 def _depends(output: Any, inputs: list[Tensor]) -> list[bool]:

@@ -186,6 +186,11 @@ def _repeatable(device: torch.device) -> Iterator[None]:
 def _same(expected: Any, found: Any) -> bool:
     (expected, structure), (found, found_structure) = tree_flatten(expected), tree_flatten(found)
     return structure == found_structure and all(
-        torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b or a == b
+        _same_tensor(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a is b or a == b
         for a, b in zip(expected, found, strict=True)
     )
+
+
+def _same_tensor(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are equal to the last bit, NaNs too: ConvAWS gives them until weights are loaded."""
+    return a.shape == b.shape and a.dtype == b.dtype and bool(((a == b) | ((a != a) & (b != b))).all())

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import torch
 from torch import Tensor, nn
 
 from ..segments import Segment
@@ -20,12 +21,14 @@ class Link:
         parts (tuple[str, ...]): Qualified names of the submodules that run one after the other.
         stage (str): The stage it belongs to.
         key (int, optional): A number, where the backbone makes more of what it gives than the next link's input.
+        extra (tuple): Of each part, what it is given behind the tensor: positional arguments, and named ones.
     """
 
     name: str
     parts: tuple[str, ...]
     stage: str
     key: int | None = None
+    extra: tuple[tuple[tuple, tuple], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,10 @@ class ChainFamily(BackboneFamily):
         """See :class:`BackboneFamily`."""
         if self._is_stem(segment):
             return super().module(backbone, segment)
-        parts = [backbone.get_submodule(name) for name in self._links[segment.name].parts]
+        link = self._links[segment.name]
+        parts = [backbone.get_submodule(name) for name in link.parts]
+        if any(map(any, link.extra)):
+            parts = [_With(part, *extra) for part, extra in zip(parts, link.extra, strict=True)]
         return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
     def extra_tokens(self, backbone: nn.Module) -> int:
@@ -110,8 +116,29 @@ class ChainFamily(BackboneFamily):
 
     def outputs(self, backbone: nn.Module, features: Mapping[int, Tensor], x: Tensor, images: Tensor) -> Any:
         """See :class:`BackboneFamily`."""
+        parts = {name: part for name, part in backbone.named_modules() if name in self.chain.stem}
+        return self.finish(backbone, features, x, images, {name: _Again(part) for name, part in parts.items()})
+
+    def finish(
+        self,
+        backbone: nn.Module,
+        features: Mapping[int, Tensor],
+        x: Tensor,
+        images: Tensor,
+        stem: Mapping[str, nn.Module] | None = None,
+    ) -> Any:
+        """Finish the backbone's forward pass with what the links have given; see :meth:`outputs`.
+
+        Args:
+            backbone (nn.Module): The backbone.
+            features (Mapping): What links with a key have given.
+            x (Tensor): What the last link has given.
+            images (Tensor): The images.
+            stem (Mapping, optional): What stands for parts of the stem. Defaults to themselves.
+        """
+        given = dict(stem or {})
         # Nothing is made of what the other links would give.
-        given = {name: _Gives(x) for link in self.chain.links for name in link.parts}
+        given |= {name: _Gives(x) for link in self.chain.links for name in link.parts}
         given |= {link.parts[-1]: _Gives(features[link.key]) for link in self.chain.links if link.key is not None}
         return self._shell(backbone, given).forward(images)
 
@@ -142,6 +169,41 @@ class _Gives(nn.Module):
         return self.output
 
 
+class _Again(nn.Module):
+    """Runs a part of the stem once more, which leaves no trace: nothing but sizes is taken from what it gives."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        # Not a child: it would take the backbone's modes with it.
+        self.__dict__['part'] = part
+
+    @torch.no_grad()
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the part in evaluation mode."""
+        if not self.part.training:
+            return self.part(*args, **kwargs)
+        modes = [(module, module.training) for module in self.part.modules()]
+        self.part.eval()
+        try:
+            return self.part(*args, **kwargs)
+        finally:
+            self.part.train()
+            for module, training in modes:  # frozen ones, too
+                module.training = training
+
+
+class _With(nn.Module):
+    """A submodule that is given constants behind the tensor."""
+
+    def __init__(self, part: nn.Module, args: tuple, kwargs: tuple) -> None:
+        super().__init__()
+        self.part, self.args, self.kwargs = part, args, dict(kwargs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run it."""
+        return self.part(x, *self.args, **self.kwargs)
+
+
 class _Reached(Exception):
     """A forward pass has come to the first link, whose input is ``x``."""
 
@@ -153,7 +215,7 @@ class _Reached(Exception):
 class _Stops(nn.Module):
     """Ends the forward pass where it stands."""
 
-    def forward(self, x: Tensor) -> NoReturn:
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise what it is given."""
         raise _Reached(x)
 
