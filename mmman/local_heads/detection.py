@@ -129,12 +129,13 @@ class DetectionLocalHead(LocalHead):
 
         Args:
             output (BlockOutput): What the block and its auxiliary made of the batch.
-            data_samples (list[DetDataSample]): Ground truths. Images without boxes are background.
+            data_samples (list[DetDataSample | TrackDataSample]): Ground truths, of single images or of videos, whose
+                frames follow one another. Images without objects are background; masks without boxes are boxed in.
 
         Returns:
             dict[str, Tensor]: The dense head's losses, e.g. ``loss_cls`` and ``loss_bbox``.
         """
-        _require_boxes(data_samples)
+        data_samples = _single_images(data_samples, len(output.y))
         if self.other_sizes != 'match':
             data_samples = [self._restrict(sample) for sample in data_samples]
         if getattr(self.head, 'num_classes', None) == 1:
@@ -215,15 +216,38 @@ class DetectionLocalHead(LocalHead):
         return sample
 
 
-def _require_boxes(data_samples: list[Any]) -> None:
-    """Refuse targets that are not one set of boxes for each image."""
+def _single_images(data_samples: list[Any], number: int) -> list[Any]:
+    """The samples of single images, a video's frame by frame, with boxes drawn around masks where there are masks only.
+
+    Raises:
+        ValueError: If they are not one set of objects for each image that the backbone has seen.
+    """
     samples = data_samples if isinstance(data_samples, (list, tuple)) else [data_samples]
-    for wrong in [sample for sample in samples if not hasattr(sample, 'gt_instances')][:1]:
+    frames = [frame for sample in samples for frame in getattr(sample, 'video_data_samples', [sample])]
+    for wrong in [frame for frame in frames if not hasattr(frame, 'gt_instances')][:1]:
         raise ValueError(
-            'DetectionLocalHead learns from the boxes of single images (DetDataSample.gt_instances), but the model is '
-            f'given {type(wrong).__name__}: train video models and models with several data streams as a whole, by '
+            'DetectionLocalHead learns from the objects of images (DetDataSample.gt_instances), but the model is given '
+            f'{type(wrong).__name__}: train models with several data streams as a whole, by '
             'partition=dict(num_blocks=1)'
         )
+    if len(frames) != number:
+        raise ValueError(
+            f'DetectionLocalHead is given the objects of {len(frames)} images, but the backbone has seen {number} of '
+            'them: models that run their backbone for one frame after the other cannot be trained in blocks; use '
+            'partition=dict(num_blocks=1)'
+        )
+    return [frame if 'bboxes' in frame.gt_instances else _with_boxes(frame) for frame in frames]
+
+
+def _with_boxes(sample: Any) -> Any:
+    """A copy of a data sample with the boxes around its masks."""
+    instances = sample.gt_instances.new()
+    if 'masks' not in instances:
+        raise ValueError('DetectionLocalHead learns from boxes or masks, but gt_instances has neither')
+    instances.bboxes = instances.masks.get_bboxes(dst_type='hbox').tensor.to(instances.labels.device)
+    sample = sample.new()
+    sample.gt_instances = instances
+    return sample
 
 
 def _of_one_class(sample: Any) -> Any:
