@@ -10,7 +10,7 @@ from .version import __version__
 # First, because a missing part or a wrong version would fail further down with a message that helps nobody.
 check_environment()
 
-from .apis import LocalRunner, localize  # noqa: E402
+from .apis import LocalRunner, localize, validate  # noqa: E402
 from .auxiliary import AuxiliaryNetwork, MomentumAuxiliary, TwoBiasesAuxiliary  # noqa: E402
 from .hooks import ChannelsLastHook, CompileBlocksHook, LocalLossHook, RecomputeHook  # noqa: E402
 from .local_heads import (  # noqa: E402
@@ -73,4 +73,5 @@ __all__ = [
     'TwoBiasesAuxiliary',
     '__version__',
     'localize',
+    'validate',
 ]

@@ -10,7 +10,8 @@ from mmman.partition import Block, family_of, make_blocks
 from mmman.registry import MODELS
 from mmman.toolboxes import toolbox_of
 
-from .localization import NotLocalizableError, find_backbone, localize, without_weights
+from .config_parts import NotLocalizableError, find_backbone, without_weights
+from .localization import localize
 
 PLACEHOLDER = '__backbone__'
 WIDTH = 112  # of a line, what stands before it left out

@@ -60,6 +60,8 @@ def classes_of(model: Mapping[str, Any]) -> int | None:
 
 def _detection(model: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     classes = classes_of(model)
+    if classes is None and isinstance(model.get('rpn_head'), Mapping):
+        classes = 1  # a network that proposes regions knows objects only
     if classes is None:
         raise ValueError(f'{type_name(model.get("type"))} names no num_classes: set local_head=dict(...)')
     own = model.get('bbox_head')
@@ -126,13 +128,18 @@ def _retina_train_cfg() -> dict[str, Any]:
 def _segmentation(model: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     heads = model.get('decode_head')
     head = (heads if isinstance(heads, Mapping) else heads[-1]) if heads else {}
-    if not isinstance(head.get('num_classes'), int):
+    # K-Net's is in what makes its kernels.
+    classes = head.get('num_classes') or (head.get('kernel_generate_head') or {}).get('num_classes')
+    if not isinstance(classes, int):
         raise ValueError(f'{type_name(model.get("type"))} names no num_classes: set local_head=dict(...)')
-    kept = {key: head[key] for key in ('num_classes', 'out_channels', 'threshold', 'ignore_index') if key in head}
+    # Where queries are classified, out_channels are theirs.
+    kept = {key: head[key] for key in ('threshold', 'ignore_index') if key in head}
+    kept |= {'out_channels': 1} if head.get('out_channels') == 1 else {}
     yield dict(
         type='mmman.SegmentationLocalHead',
         head=dict(
             type='mmseg.FCNHead',
+            num_classes=classes,
             channels=CHANNELS,
             num_convs=1,
             concat_input=False,
@@ -147,10 +154,19 @@ def _segmentation(model: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _classification(model: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     head = model.get('head') or {}
+    kind = class_of(model.get('type'), MODELS)
+    if kind is not None and '.selfsup.' in kind.__module__:
+        raise ValueError(
+            f'{kind.__name__} learns without labels, which no local head does: pretrain it end to end, and train in '
+            'blocks what is fine-tuned from it; or say what its blocks learn, local_head=dict(...)'
+        )
     if not isinstance(head.get('num_classes'), int):
         raise ValueError(f'{type_name(model.get("type"))} names no num_classes: set local_head=dict(...)')
     loss = {'loss': head['loss']} if head.get('loss') else {}
-    linear = dict(type='mmpretrain.LinearClsHead', num_classes=head['num_classes'], **loss)
+    kind = class_of(head.get('type'), MODELS)
+    several = any(base.__name__ == 'MultiLabelClsHead' for base in inspect.getmro(kind or object))
+    linear = f'mmpretrain.{"MultiLabel" if several else ""}LinearClsHead'
+    linear = dict(type=linear, num_classes=head['num_classes'], **loss)
     own = {key: value for key, value in head.items() if key != 'topk'}
     for convs in ([(CHANNELS, 3, 1)], []):  # tokens are not convolved
         for one in (own, linear):

@@ -9,19 +9,18 @@ import importlib.util
 import os.path as osp
 from typing import Any
 
-import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
-from mmengine.device import get_device
-from mmengine.dist import init_dist
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmman.toolboxes import register_toolbox, toolbox_of
 
+from .config_parts import NotLocalizableError
 from .data_check import check_data
 from .launch_options import OptionError, add_common_arguments, apply_test_options, apply_train_options
-from .localization import NotLocalizableError, localize
+from .localization import localize
+from .processes import join_processes
 
 __all__ = [
     'NotLocalizableError',
@@ -112,21 +111,6 @@ def build_runner(cfg: Config) -> Runner:
     """
     join_processes(cfg)
     return RUNNERS.build(cfg)
-
-
-def join_processes(cfg: Config) -> None:
-    """Join the processes that torchrun started, on a machine without an accelerator by gloo.
-
-    Args:
-        cfg: A complete config.
-    """
-    if cfg.get('launcher') != 'pytorch' or dist.is_initialized():
-        return
-    if get_device() == 'cpu':
-        # mmengine's launcher asks for a GPU before anything else, whichever backend the config names.
-        dist.init_process_group('gloo')
-    else:
-        init_dist('pytorch', **cfg.env_cfg.get('dist_cfg', {}))
 
 
 def _set_mmpretrain_defaults(dataloader: ConfigDict) -> None:

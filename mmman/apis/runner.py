@@ -1,7 +1,5 @@
 """mmengine's runner for configs of local learning, which turns any config into one, or fills in what they all say."""
 
-import difflib
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +10,8 @@ from mmman.registry import RUNNERS
 from mmman.toolboxes import type_name
 
 from .complete import complete_config
-from .localization import localize
+from .localization import check_choices, localize
+from .processes import join_processes
 
 
 @RUNNERS.register_module()
@@ -33,6 +32,8 @@ class LocalRunner(Runner):
         Raises:
             NotLocalizableError: If ``local_learning`` does not fit the model, or has an unknown key.
         """
+        # The toolboxes' scripts leave this to mmengine, which wants a GPU for it.
+        join_processes(cfg)
         return super().from_cfg(prepare_config(cfg))
 
 
@@ -46,19 +47,13 @@ def prepare_config(cfg: Config | ConfigDict) -> Config | ConfigDict:
         Config | ConfigDict: A complete config.
 
     Raises:
-        ValueError: If ``local_learning`` has an unknown key.
-        NotLocalizableError: If it does not fit the model.
+        NotLocalizableError: If ``local_learning`` has an unknown key, or does not fit the model.
     """
     options = cfg.get('local_learning')
     # Base configs have dicts under this name, which others copy into their backbone.
     if options is None or _is_local(cfg.get('model')):
         return complete_config(cfg)
-    known = [name for name in inspect.signature(localize).parameters if name != 'cfg']
-    for key in options:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f': did you mean {near[0]!r}?' if near else ''
-            raise ValueError(f'local_learning has no key {key!r}{hint} It takes {", ".join(known)}')
+    check_choices(options)
     return localize(cfg, **options)
 
 

@@ -8,7 +8,7 @@ from mmengine.runner import Runner
 from scenarios.lazy_configs import lazy
 from scenarios.runner import run, tiny_run_cfg
 
-from mmman import LocalRunner, localize
+from mmman import LocalRunner, localize, validate
 from mmman.apis import NotLocalizableError, complete_config
 from mmman.apis.config_text import short_config
 from mmman.apis.launch import config_file, load_config
@@ -108,7 +108,7 @@ def test_a_classifier_s_local_heads_have_its_loss(family, convs):
 
 def test_fewer_stages_are_said_aloud(stock, monkeypatch):
     said = []
-    monkeypatch.setattr('mmman.apis.localization.print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr('mmman.apis.default_partition.print_log', lambda text, **_: said.append(text))
     stock.model.backbone.update(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(0, 1, 2))
     assert localize(stock, num_blocks=4).model.backbone.partition == dict(num_blocks=3)
     assert 'has 3 stages (layer1, layer2, layer3), so there are 3 blocks, not 4' in said[0]
@@ -134,9 +134,56 @@ def test_what_cannot_be_localised_is_refused_in_one_line(stock, change, reason):
     assert reason in str(error.value) and '\n' not in str(error.value)
 
 
+def test_where_one_stage_learns_the_blocks_end_inside_of_it(stock):
+    stock.model.backbone.frozen_stages = 3
+    backbone = localize(stock, num_blocks=4).model.backbone
+    assert backbone.partition == dict(ends=['layer4.0'])
+    assert len(find_local_backbone(run(localize(stock)).model).local.blocks) == 2
+    stock.model.backbone.frozen_stages = 4
+    with pytest.raises(NotLocalizableError, match='0 segment.s. that learn, two are the least'):
+        localize(stock)
+
+
 def test_number_and_partition_contradict_each_other(stock):
     with pytest.raises(NotLocalizableError, match='not both'):
         localize(stock, num_blocks=2, partition=dict(ends=['layer2']))
+
+
+def test_lean_is_the_same_training_in_less_memory(stock):
+    losses = [run(localize(stock, lean=lean)).message_hub.get_scalar('train/loss').data[0].tolist() for lean in (0, 1)]
+    assert losses[0] == losses[1]
+    backbone = localize(stock, lean=True).model.backbone
+    assert backbone.with_cp == [1] and backbone.local_head.head.loss_cls.type == 'mmman.LeanFocalLoss'
+
+
+def test_a_config_without_an_optimizer_trains_nothing(stock):
+    stock.pop('optim_wrapper')
+    with pytest.raises(NotLocalizableError, match='no optim_wrapper with an optimizer'):
+        localize(stock)
+
+
+def test_validate_finds_nothing_where_training_starts(stock):
+    before = copy.deepcopy(stock.to_dict())
+    assert validate(stock) == validate(lazy(stock), num_blocks=2) == []
+    assert stock.to_dict() == before
+
+
+def test_validate_finds_all_reasons_at_once(stock):
+    stock.model_wrapper_cfg = dict(type='MMFullyShardedDataParallel')
+    stock.optim_wrapper.paramwise_cfg = dict(nobody_reads_this=1)
+    stock.model.neck.update(in_channels=[64, 128], num_outs=2)
+    stock.model.backbone.out_indices = (0, 1)
+    problems = validate(stock, num_block=4)
+    assert [text for text in problems if '\n' in text] == []
+    for reason in ("did you mean 'num_blocks'", 'leave it out', 'the last block would learn nothing'):
+        assert sum(reason in text for text in problems) == 1, reason
+
+
+def test_validate_goes_on_where_no_optimizer_is(stock):
+    stock.pop('optim_wrapper')
+    stock.model.backbone = dict(type='mmdet.HourglassNet')
+    problems = validate(stock)
+    assert len(problems) == 2 and 'no optim_wrapper' in problems[0] and 'cannot be cut' in problems[1]
 
 
 def test_a_config_of_four_lines(stock, tmp_path):
