@@ -1,0 +1,30 @@
+"""Faults of an installed toolbox that stop a model end to end as well, mended to try what lies behind them."""
+
+from torch import nn
+
+
+def mend(model: nn.Module) -> None:
+    """Mend what is known to be wrong.
+
+    Args:
+        model (nn.Module): A model that a toolbox has built.
+    """
+    decoder = getattr(model, 'decoder', None)
+    if type(decoder).__name__ == 'GroundingDinoTransformerDecoder':
+        _widen_box_encoding(decoder)
+
+
+def _widen_box_encoding(decoder: nn.Module) -> None:
+    """Give the decoder a first layer as wide as its input.
+
+    In onedl-mmdetection 3.5.1, DINO's decoder encodes boxes in twice as many channels as upstream's does; the decoder
+    of Grounding DINO inherits the encoding, but builds its own first layer for upstream's.
+    """
+    from mmdet.models.layers import DinoTransformerDecoder
+
+    right = DinoTransformerDecoder(
+        num_layers=1, layer_cfg={}, return_intermediate=True, post_norm_cfg=None
+    ).ref_point_head.layers[0]
+    wrong = decoder.ref_point_head.layers[0]
+    if right.in_features > wrong.in_features:
+        decoder.ref_point_head.layers[0] = right
