@@ -4,6 +4,7 @@ import copy
 import datetime
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import nn
 
 from mmman.testing.cases import CASES
 from mmman.testing.detection import tiny_batch
+from mmman.testing.family_cases import FAMILY_CASES
 from scenarios.training import build_model
 
 WORLD_SIZE = 2
@@ -98,16 +100,31 @@ def same_boxes_batch(seed: int) -> dict:
     return dict(inputs=[image for pair in pairs for image in pair], data_samples=samples)
 
 
+def two_batches(batch_of: Callable[[int], dict], seed: int) -> dict:
+    """Two batches in one, each of which goes to one process: a part of one is too small for BatchNorm."""
+    first, second = batch_of(seed), batch_of(seed + 100)
+    return {key: [x for pair in zip(first[key], second[key], strict=True) for x in pair] for key in first}
+
+
 TASKS: dict[str, tuple[Callable[[], ConfigDict], Callable[[int], dict]]] = {
     'classifier': (_classifier, CASES['resnet-greedy'].batch),
     'segmentor': (_segmentor, CASES['segmentor-fcn'].batch),
     'detector': (_detector, same_boxes_batch),
 }
+FAMILIES = {
+    name: (partial(case.model, case.num_blocks), partial(two_batches, case.batch))
+    for name, case in FAMILY_CASES.items()
+}
 
 
 def model_of(task: str, frozen: bool = False) -> nn.Module:
-    """A model without BatchNorm and dropout, for one of ``TASKS``; with the first stage frozen on request."""
-    cfg = TASKS[task][0]()
+    """The model of one of ``TASKS``, which have neither BatchNorm nor dropout, or of a family's.
+
+    Args:
+        task (str): A key of ``TASKS`` or ``FAMILIES``.
+        frozen (bool): Whether the first stage is frozen. Defaults to False.
+    """
+    cfg = (TASKS | FAMILIES)[task][0]()
     if frozen:
         cfg.backbone.backbone.frozen_stages = 1
     return build_model(cfg)
@@ -115,7 +132,7 @@ def model_of(task: str, frozen: bool = False) -> nn.Module:
 
 def batches_of(task: str, steps: int = STEPS) -> list[dict]:
     """Training batches, the joint ones of all processes."""
-    return [TASKS[task][1](seed) for seed in range(steps)]
+    return [(TASKS | FAMILIES)[task][1](seed) for seed in range(steps)]
 
 
 def part_of(batch: dict, rank: int) -> dict:

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 import torch
-from scenarios.distributed import STEPS, TASKS, WORLD_SIZE, batches_of, model_of, on_processes, part_of
+from scenarios.distributed import FAMILIES, STEPS, TASKS, WORLD_SIZE, batches_of, model_of, on_processes, part_of
 from scenarios.distributed_scenarios import (
     gradients_of_one_step,
     gradients_of_parts,
@@ -36,7 +36,7 @@ TRAINED = {
 def results(tmp_path_factory):
     """What each of two processes returned: they are started once for all tests."""
     scenarios = {name: partial(train_a_part, *arguments) for name, arguments in TRAINED.items()}
-    scenarios |= {f'gradients, {task}': partial(gradients_of_parts, task) for task in TASKS}
+    scenarios |= {f'gradients, {task}': partial(gradients_of_parts, task) for task in TASKS | FAMILIES}
     scenarios |= {f'bfloat16, {task}': partial(train_a_part, task, options=BFLOAT16) for task in TASKS}
     scenarios |= {f'unfreezing, {task}': partial(unfreeze, task) for task in TASKS}
     scenarios |= {f'traffic, {counts}': partial(traffic, 'classifier', counts) for counts in (1, 2)}
@@ -97,7 +97,7 @@ def test_what_is_unfrozen_later_is_averaged_as_on_one_process(task, results):
         assert {name for name, owner in block_of_names(model).items() if owner == block} & moved, block
 
 
-@pytest.mark.parametrize('case', [*TASKS, 'uneven'])
+@pytest.mark.parametrize('case', [*TASKS, *FAMILIES, 'uneven'])
 def test_every_parameter_steps_by_the_mean_of_the_processes_gradients(case, results):
     """Of the detector's also where the processes have other numbers of boxes, images and sizes (no joint batch)."""
     task = 'detector' if case == 'uneven' else case
@@ -105,13 +105,17 @@ def test_every_parameter_steps_by_the_mean_of_the_processes_gradients(case, resu
     alone = [gradients_of_one_step(task, batch, wrap=lambda model: model) for batch in batches]
     first, second = results[f'gradients, {case}']
     assert_equal(first, second)
+    alike = []
     for name, gradient in first.items():
         mine, other = (gradients[name] for gradients in alone)
         mean = (mine + other) / WORLD_SIZE
         largest = mean.abs().max().item()
         torch.testing.assert_close(gradient, mean, rtol=1e-3, atol=1e-3 * largest + 1e-9, msg=name)
         # Were the two equal, or nothing, a gradient that stays local would not show. A bias before a norm has none.
-        assert (mine - other).abs().max() > 0.01 * largest > 0 or name.endswith('bias'), name
+        if not ((mine - other).abs().max() > 0.01 * largest > 0 or name.endswith('bias')):
+            alike.append(name)
+    # Behind ConvNeXt's layer scale of 1e-6 gradients are too small to change a weight.
+    assert len(alike) < 0.2 * len(first) if case in FAMILIES else not alike
 
 
 def test_a_parameter_steps_where_some_process_used_it(results):

@@ -196,6 +196,23 @@ def test_a_plain_checkpoint_initialises_the_wrapped_model(case):
 
 
 # One family for each host.
+# ------------------------------------------------------------------------------------------------ contract 7: resume
+
+
+@pytest.mark.parametrize('case', FAMILY_CASES.values(), ids=FAMILY_CASES)
+def test_training_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(case, tmp_path):
+    whole, resumed = local_model(case), local_model(case, seed=1)
+    wrappers = [optim_wrapper_for(model, optimizer=ADAMW) for model in (whole, resumed)]
+    trained(case, whole, wrappers[0], 2)
+    torch.save([whole.state_dict(), wrappers[0].state_dict()], tmp_path / 'checkpoint.pth')
+    model_state, optimizer_state = torch.load(tmp_path / 'checkpoint.pth', weights_only=False)
+    resumed.load_state_dict(model_state)
+    wrappers[1].load_state_dict(optimizer_state)
+    logs = [trained(case, model, wrapper, 2) for model, wrapper in zip((whole, resumed), wrappers, strict=True)]
+    assert logs[0] == logs[1]
+    assert_same_state(resumed, whole)
+
+
 @pytest.mark.parametrize('name', [name for name in CASES if not name.startswith('vgg')])
 def test_every_loss_falls(name):
     case = CASES[name]
