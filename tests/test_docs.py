@@ -10,6 +10,8 @@ import pytest
 from nbclient import NotebookClient
 from shipped_configs import spelled_out
 
+from mmman.apis.launch import config_file
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / 'docs/en'
 PACKAGES = (
@@ -39,6 +41,14 @@ def test_the_notebook_ends_with_predictions(monkeypatch):
 def test_the_notebook_is_small_and_free_of_this_machine():
     text = (DOCS / 'get_started_notebook.ipynb').read_text()
     assert len(text) < 200_000 and '/tmp/' not in text and '/work/' not in text
+
+
+def test_configs_of_the_toolboxes_that_are_named_exist():
+    texts = [path.read_text() for path in (ROOT / 'README.md', *DOCS.glob('*.md'))]
+    named = {name for text in texts for name in re.findall(r'mm(?:det|seg|pretrain)::[\w./-]+\.py', text)}
+    assert named
+    for name in named:
+        config_file(name)
 
 
 def test_every_mark_is_understood(tool):
