@@ -20,11 +20,13 @@ AVERAGED = 0.05  # of the new weights in each step of EMAHook: what it averages 
 STEP = 32  # sides stay multiples of it
 
 
-def on_small_data(cfg: Config, data: Path, data_set: str, iterations: int, shrink: float, batch_size: int) -> Config:
+def on_small_data(
+    cfg: Config, data: Path, data_set: str, iterations: int, shrink: float, batch_size: int, lr: float | None = None
+) -> Config:
     """Change a config so that it trains on one of the small data sets.
 
-    Nothing is pretrained, so that nothing is frozen either. A warm-up takes 20 iterations, and ``EMAHook`` averages as
-    many.
+    Nothing is pretrained, so that nothing is frozen either. A warm-up of 20 iterations is all that is left of the
+    schedule, and ``EMAHook`` averages as many.
 
     Args:
         cfg (Config): A config that a toolbox ships.
@@ -34,6 +36,7 @@ def on_small_data(cfg: Config, data: Path, data_set: str, iterations: int, shrin
         iterations (int): The least number of iterations.
         shrink (float): By what images become smaller.
         batch_size (int): Images of a training step.
+        lr (float, optional): The learning rate, where the batch is much smaller than the config's. Defaults to its own.
 
     Returns:
         Config: The new config.
@@ -53,6 +56,8 @@ def on_small_data(cfg: Config, data: Path, data_set: str, iterations: int, shrin
     for loader in filter(None, map(cfg.get, LOADERS)):
         loader.update(num_workers=1, persistent_workers=False)
     cfg.train_dataloader.batch_size = batch_size
+    if lr is not None:
+        cfg.optim_wrapper.optimizer.lr = lr
     {'mmdet': _detection, 'mmseg': _segmentation, 'mmpretrain': _classification}[scope](cfg, data / data_set)
     _shorten(cfg, iterations, batch_size, dict(bccd_coco=205, coco_free=26, cifar10_mini=5000)[data_set])
     return cfg
@@ -117,11 +122,7 @@ def _shorten(cfg: Config, iterations: int, batch_size: int, images: int) -> None
         epochs = -(-iterations // epoch)
         loop.update(max_epochs=epochs, val_interval=epochs)
         loop.pop('dynamic_intervals', None)
-    schedulers = cfg.get('param_scheduler') or []
-    for scheduler in [schedulers] if isinstance(schedulers, Mapping) else schedulers:
-        if type_name(scheduler['type']) == 'LinearLR' and scheduler.get('end', 0) > WARM_UP:
-            scheduler.update(by_epoch=False, begin=0, end=WARM_UP)
-            scheduler.pop('convert_to_iter_based', None)
+    cfg.param_scheduler = [dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=WARM_UP)]
     for hook in cfg.get('custom_hooks') or []:
         if type_name(hook['type']) == 'EMAHook':
             hook.momentum = AVERAGED

@@ -35,6 +35,7 @@ class SmallRun:
         shrink (float): By what images become smaller.
         batch_size (int): Images of a step. Defaults to 2.
         iterations (int): At least so many. Defaults to 60.
+        lr (float, optional): The learning rate for batches of this size. Defaults to the config's.
     """
 
     config: str
@@ -42,13 +43,14 @@ class SmallRun:
     shrink: float
     batch_size: int = 2
     iterations: int = 60
+    lr: float | None = None
 
 
 RUNS = {
     'Mask R-CNN Swin-T': SmallRun('mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', 'coco_free', 0.25),
     'RTMDet-tiny': SmallRun('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', 'bccd_coco', 0.4, 4),
     'YOLOX-tiny': SmallRun('mmdet::yolox/yolox_tiny_8xb8-300e_coco.py', 'bccd_coco', 0.6, 4),
-    'DINO R50': SmallRun('mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', 'bccd_coco', 0.3, 1),
+    'DINO R50': SmallRun('mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', 'bccd_coco', 0.6, 1),
     'Mask2Former R50': SmallRun('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', 'coco_free', 0.25, 1),
     'Cascade Mask R-CNN ConvNeXt-T': SmallRun(
         'mmdet::convnext/cascade-mask-rcnn_convnext-t-p4-w7_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py',
@@ -62,9 +64,11 @@ RUNS = {
         'mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py', 'coco_free', 0.4
     ),
     'DeepLabV3 R50': SmallRun('mmseg::deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-512x1024.py', 'coco_free', 0.25),
-    'Swin-T classifier': SmallRun('mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py', 'cifar10_mini', 0.3, 16),
+    'Swin-T classifier': SmallRun(
+        'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py', 'cifar10_mini', 1.0, 8, 60, 3e-4
+    ),
     'EfficientNet-B0 classifier': SmallRun(
-        'mmpretrain::efficientnet/efficientnet-b0_8xb32_in1k.py', 'cifar10_mini', 0.3, 16
+        'mmpretrain::efficientnet/efficientnet-b0_8xb32_in1k.py', 'cifar10_mini', 0.3, 16, 150, 0.02
     ),
 }
 
@@ -85,7 +89,7 @@ def run_small(name: str, run: SmallRun, data: Path, out: Path, num_blocks: int |
     """
     out.mkdir(parents=True, exist_ok=True)
     stock = out / 'stock.py'
-    cfg = on_small_data(load_config(run.config), data, run.data_set, run.iterations, run.shrink, run.batch_size)
+    cfg = on_small_data(load_config(run.config), data, run.data_set, run.iterations, run.shrink, run.batch_size, run.lr)
     cfg.dump(stock)
     local = [] if num_blocks is None else ['--local-learning', str(num_blocks)]
     command = ['tools/train.py', stock, *local, '--work-dir', out / 'run', *options]
