@@ -76,12 +76,27 @@ def build_classifier(owner: LocalHead, head: dict, example: BlockOutput, in_chan
         ValueError: If it cannot learn from vectors, see :func:`build_head`.
     """
     vector = example.y.flatten()[:1].expand(1, in_channels)
-    trial = Trial(vector, _loss, _samples, 'one vector for each image', TAKERS)
-    return build_head(type(owner).__name__, head, dict(in_channels=in_channels), trial)
+    errors = []
+    for samples in (_samples, _mixed_samples):
+        trial = Trial(vector, _loss, samples, 'one vector for each image', TAKERS)
+        try:
+            return build_head(type(owner).__name__, head, dict(in_channels=in_channels), trial)
+        except ValueError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _loss(head: nn.Module, vectors: Tensor, data_samples: list[Any]) -> Losses:
     return head.loss((vectors,), data_samples)
+
+
+def _mixed_samples(head: nn.Module, device: torch.device) -> list[Any]:
+    """The same with scores, as Mixup gives them: losses with a sigmoid take no number of a class."""
+    samples = _samples(head, device)
+    for sample in samples:
+        if 'gt_label' in sample:
+            sample.set_gt_score(torch.eye(head.num_classes, device=device)[0])
+    return samples
 
 
 def _samples(head: nn.Module, device: torch.device) -> list[Any]:

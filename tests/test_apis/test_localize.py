@@ -106,6 +106,13 @@ def test_a_classifier_s_local_heads_have_its_loss(family, convs):
     assert (head.type, head.convs, head.head.loss) == ('mmman.ClassificationLocalHead', convs, model.head.loss)
 
 
+def test_a_classifier_s_loss_may_take_scores_only():
+    model = tiny_classifier('resnet', None)
+    model.head.loss = dict(type='CrossEntropyLoss', use_sigmoid=True)  # images are mixed
+    head = localize(model_only(model, 'mmpretrain')).model.backbone.local_head
+    assert (head.head.type, head.head.loss) == (model.head.type, model.head.loss)
+
+
 def test_fewer_stages_are_said_aloud(stock, monkeypatch):
     said = []
     monkeypatch.setattr('mmman.apis.default_partition.print_log', lambda text, **_: said.append(text))
