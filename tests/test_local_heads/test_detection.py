@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 import torch
 from mmdet.structures import ReIDDataSample, TrackDataSample
+from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData
 
 from mmman.local_heads import BlockOutput, DetectionLocalHead, Position
@@ -121,9 +123,53 @@ def test_a_head_of_one_class_sees_every_object_as_that_class():
     ],
 )
 def test_targets_without_boxes_are_refused(data_samples, name):
-    with pytest.raises(ValueError, match=f'the model is given {name}: train video models') as error:
+    with pytest.raises(ValueError, match=f'the model is given {name}: train models with several data streams') as error:
         build(8, 16).loss(output(8, 16), data_samples)
     assert '\n' not in str(error.value)
+
+
+def plain_samples():
+    """As mmdet's data preprocessor hands them on: with boxes as tensors."""
+    data_samples = tiny_batch()['data_samples']
+    for sample in data_samples:
+        sample.gt_instances.bboxes = sample.gt_instances.bboxes.tensor
+    return data_samples
+
+
+def same_losses(one, other):
+    assert list(one) == list(other)
+    for name, value in one.items():
+        assert torch.equal(
+            torch.stack([*map(torch.as_tensor, value)]), torch.stack([*map(torch.as_tensor, other[name])])
+        )
+
+
+def test_the_frames_of_a_video_are_single_images():
+    head, seen, samples = build(8, 16), output(8, 16, size=96, batch=2), plain_samples()
+    video = TrackDataSample()
+    video.video_data_samples = samples
+    same_losses(head.loss(seen, [video]), head.loss(seen, samples))
+    with pytest.raises(ValueError, match='objects of 2 images, but the backbone has seen 1 of them'):
+        head.loss(output(8, 16, size=96), [video])
+
+
+def test_masks_without_boxes_are_boxed_in():
+    head, seen, samples = build(8, 16), output(8, 16, size=96, batch=2), plain_samples()
+    for sample in samples:
+        masks = np.zeros((len(sample.gt_instances), 96, 96), dtype=np.uint8)
+        boxes = sample.gt_instances.bboxes.round().clamp(0, 96)
+        for mask, (x1, y1, x2, y2) in zip(masks, boxes.int().tolist(), strict=True):
+            mask[y1:y2, x1:x2] = 1
+        sample.gt_instances.masks = BitmapMasks(masks, 96, 96)
+        sample.gt_instances.bboxes = boxes
+    expected = head.loss(seen, samples)
+    for sample in samples:
+        del sample.gt_instances.bboxes
+    same_losses(head.loss(seen, samples), expected)
+    assert 'bboxes' not in samples[0].gt_instances  # the model's own
+    del samples[0].gt_instances.masks
+    with pytest.raises(ValueError, match='gt_instances has neither'):
+        head.loss(seen, samples)
 
 
 def test_tokens_are_refused():
