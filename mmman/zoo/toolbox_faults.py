@@ -12,6 +12,10 @@ def mend(model: nn.Module) -> None:
     decoder = getattr(model, 'decoder', None)
     if type(decoder).__name__ == 'GroundingDinoTransformerDecoder':
         _widen_box_encoding(decoder)
+    for module in model.modules():
+        # In onedl-mmdetection 3.5.1 every dense head's prediction asks for loss_cls, which SSD's has not.
+        if type(module).__name__ == 'SSDHead' and not hasattr(module, 'loss_cls'):
+            module.loss_cls = None
 
 
 def _widen_box_encoding(decoder: nn.Module) -> None:
