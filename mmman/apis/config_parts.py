@@ -1,6 +1,6 @@
 """Where a model's config has its backbone, and the config without pretrained weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import ConfigDict
@@ -52,6 +52,20 @@ def inner_model(model: Mapping[str, Any]) -> Mapping[str, Any]:
         if isinstance(inner, Mapping) and not any(key in model for key in BACKBONES):
             return inner_model(inner)
     return model
+
+
+def dicts_in(*parts: Any) -> Iterator[Any]:
+    """All dicts in some parts of a config, the outer ones first.
+
+    Args:
+        parts (Any): Dicts, lists and values.
+    """
+    for part in parts:
+        if isinstance(part, Mapping):
+            yield part
+            yield from dicts_in(*part.values())
+        elif isinstance(part, (list, tuple)):
+            yield from dicts_in(*part)
 
 
 def without_weights(config: Any) -> Any:

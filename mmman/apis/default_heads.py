@@ -128,9 +128,8 @@ def _retina_train_cfg() -> dict[str, Any]:
 def _segmentation(model: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     heads = model.get('decode_head')
     head = (heads if isinstance(heads, Mapping) else heads[-1]) if heads else {}
-    # K-Net's is in what makes its kernels.
-    classes = head.get('num_classes') or (head.get('kernel_generate_head') or {}).get('num_classes')
-    if not isinstance(classes, int):
+    classes = classes_of(model)
+    if classes is None:
         raise ValueError(f'{type_name(model.get("type"))} names no num_classes: set local_head=dict(...)')
     # Where queries are classified, out_channels are theirs.
     kept = {key: head[key] for key in ('threshold', 'ignore_index') if key in head}

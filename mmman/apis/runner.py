@@ -1,6 +1,5 @@
 """mmengine's runner for configs of local learning, which turns any config into one, or fills in what they all say."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -10,6 +9,7 @@ from mmman.registry import RUNNERS
 from mmman.toolboxes import type_name
 
 from .complete import complete_config
+from .config_parts import dicts_in
 from .localization import check_choices, localize
 from .processes import join_processes
 
@@ -57,8 +57,6 @@ def prepare_config(cfg: Config | ConfigDict) -> Config | ConfigDict:
     return localize(cfg, **options)
 
 
-def _is_local(part: Any) -> bool:
+def _is_local(model: Any) -> bool:
     """Whether there is a LocalBackbone in a model's config."""
-    if isinstance(part, Mapping):
-        return type_name(part.get('type')) == 'LocalBackbone' or any(map(_is_local, part.values()))
-    return isinstance(part, (list, tuple)) and any(map(_is_local, part))
+    return any(type_name(part.get('type')) == 'LocalBackbone' for part in dicts_in(model))

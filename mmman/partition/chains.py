@@ -1,7 +1,7 @@
 """Find out whether a backbone's forward pass is a chain of its submodules, by running it once."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -209,7 +209,7 @@ def _family(
     chain = replace(chain, stem=() if path[0].given is images else _stem(module, path[0], calls))
     covered = (*chain.stem, *(call.name for call in path))
     sizes = {name: p.numel() for name, p in module.named_parameters()}
-    rest = sum(n for name, n in sizes.items() if not any(f'{name}.'.startswith(f'{part}.') for part in covered))
+    rest = sum(n for name, n in sizes.items() if not _lies_in(name, covered))
     if MOST_BEHIND * sum(sizes.values()) < rest:
         return None
     sources = _sources(chain, module, path, images)
@@ -252,7 +252,7 @@ def _links(path: list[_Call], module: nn.Module, used: frozenset[int]) -> tuple[
 def _stem(module: nn.Module, first: _Call, calls: list[_Call]) -> tuple[str, ...]:
     """What the first link's input is made with: submodules that ran before, and parameters outside of them."""
     names = [call.name for call in calls if call.order < first.order]
-    params = [(name, p) for name, p in module.named_parameters() if not any(name.startswith(f'{n}.') for n in names)]
+    params = [(name, p) for name, p in module.named_parameters() if not _lies_in(name, names)]
     found = _depends(first.given, [p for _, p in params])
     return (*names, *(name for (name, _), is_used in zip(params, found, strict=True) if is_used))
 
@@ -263,7 +263,7 @@ def _sources(chain: Chain, module: nn.Module, path: list[_Call], images: Tensor)
     None if its forward pass cannot be finished with what they gave, or if what comes before them would learn from it.
     """
     leaves = [call.output.detach().clone().requires_grad_() for call in path]
-    links = tuple(Link(call.name, (call.name,), call.stage, i) for i, call in enumerate(path))
+    links = _one_by_one(path, frozenset(range(len(path))))
     with torch.enable_grad():
         try:
             outputs = ChainFamily(replace(chain, links=links)).finish(
@@ -272,7 +272,7 @@ def _sources(chain: Chain, module: nn.Module, path: list[_Call], images: Tensor)
         except Exception:  # more is made of what they gave than a few outputs
             return None
     outputs = [sum(x.sum() for x in tensors(o)) for o in (outputs if isinstance(outputs, (list, tuple)) else [outputs])]
-    stem = [p for name, p in module.named_parameters() if any(f'{name}.'.startswith(f'{n}.') for n in chain.stem)]
+    stem = [p for name, p in module.named_parameters() if _lies_in(name, chain.stem)]
     if any(any(_depends(output, stem)) for output in outputs):
         return None
     return [frozenset(i for i, found in enumerate(_depends(output, leaves)) if found) for output in outputs]
@@ -285,7 +285,7 @@ def _needed(chain: Chain, module: nn.Module, path: list[_Call], images: Tensor, 
     """
 
     def suffices(keys: frozenset[int]) -> bool:
-        links = tuple(Link(c.name, (c.name,), c.stage, i if i in keys else None) for i, c in enumerate(path))
+        links = _one_by_one(path, keys)
         features = {i: path[i].output for i in keys}
         try:
             ChainFamily(replace(chain, links=links)).outputs(module, features, path[-1].output, images)
@@ -295,6 +295,16 @@ def _needed(chain: Chain, module: nn.Module, path: list[_Call], images: Tensor, 
 
     candidates = [used, *(used | {i} for i in reversed(range(len(path))))]
     return next(filter(suffices, candidates), frozenset(range(len(path))))
+
+
+def _one_by_one(path: list[_Call], keys: frozenset[int]) -> tuple[Link, ...]:
+    """A link for each call; those with these numbers have them as their key."""
+    return tuple(Link(call.name, (call.name,), call.stage, i if i in keys else None) for i, call in enumerate(path))
+
+
+def _lies_in(name: str, parts: Iterable[str]) -> bool:
+    """Whether a parameter is one of some parts, or lies in one."""
+    return any(f'{name}.'.startswith(f'{part}.') for part in parts)
 
 
 def _depends(output: Any, inputs: list[Tensor]) -> list[bool]:

@@ -11,7 +11,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from mmman.apis.config_parts import find_backbone, without_weights
+from mmman.apis.config_parts import dicts_in, find_backbone, without_weights
 from mmman.apis.default_heads import classes_of, toolbox_of_model
 from mmman.models import find_local_backbone
 from mmman.partition import family_of
@@ -110,10 +110,7 @@ def _plain_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _reads_masks(part: Any) -> bool:
     """Whether a data set's pipeline loads masks."""
-    if isinstance(part, Mapping):
-        panoptic = 'Panoptic' in type_name(part.get('type'))
-        return bool(part.get('with_mask')) or panoptic or any(map(_reads_masks, part.values()))
-    return isinstance(part, (list, tuple)) and any(map(_reads_masks, part))
+    return any(step.get('with_mask') or 'Panoptic' in type_name(step.get('type')) for step in dicts_in(part))
 
 
 def _note_gradients(local: Any) -> set[int]:

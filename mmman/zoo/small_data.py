@@ -2,13 +2,13 @@
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmman.apis.config_parts import without_weights
+from mmman.apis.config_parts import dicts_in, without_weights
 from mmman.toolboxes import toolbox_of, type_name
 
 BCCD = ('WBC', 'RBC', 'Platelets')
@@ -44,10 +44,10 @@ def on_small_data(
     cfg, scope = copy.deepcopy(cfg), toolbox_of(cfg)
     cfg.model = without_weights(cfg.model)
     cfg.load_from = None
-    for part in _dicts(cfg.model):
+    for part in dicts_in(cfg.model):
         if part.get('frozen_stages', -1) >= 0 and 'norm_eval' in part:
             part.update(frozen_stages=-1, norm_eval=False)
-    for part in _dicts(
+    for part in dicts_in(
         [cfg.get(loader) for loader in LOADERS], cfg.get('custom_hooks'), cfg.model.get('data_preprocessor')
     ):
         for key in SIZES:
@@ -65,7 +65,7 @@ def on_small_data(
 
 def _detection(cfg: Config, root: Path) -> None:
     few = root.name == 'bccd_coco'
-    for part in _dicts(*(cfg.get(loader) for loader in LOADERS)):
+    for part in dicts_in(*(cfg.get(loader) for loader in LOADERS)):
         if 'ann_file' in part:
             training = 'train' in part['ann_file']
             split = 'train2017' if training else 'val2017'
@@ -76,7 +76,7 @@ def _detection(cfg: Config, root: Path) -> None:
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.ann_file = f'{root}/annotations/instances_val2017.json'
     if few:
-        for part in _dicts(cfg.model):
+        for part in dicts_in(cfg.model):
             if part.get('num_classes') == 80:
                 part.num_classes = len(BCCD)
 
@@ -92,7 +92,7 @@ def _segmentation(cfg: Config, root: Path) -> None:
             metainfo=dict(classes=said['classes'], palette=said['palette']),
             pipeline=[_without(step, 'reduce_zero_label') for step in cfg[loader].dataset.pipeline],
         )
-    for part in _dicts(cfg.model):
+    for part in dicts_in(cfg.model):
         if 'num_classes' in part:
             part.num_classes = len(said['classes'])
 
@@ -105,7 +105,7 @@ def _classification(cfg: Config, root: Path) -> None:
         split = 'train' if loader.startswith('train') else 'test'
         cfg[loader].dataset = ConfigDict(type='UncheckedCIFAR10', data_root=f'{root}/', split=split, pipeline=steps)
     cfg.val_dataloader.dataset.indices = cfg.test_dataloader.dataset.indices = 200
-    for part in _dicts(cfg.model, cfg.data_preprocessor):
+    for part in dicts_in(cfg.model, cfg.data_preprocessor):
         if part.get('num_classes') == 1000:
             part.num_classes = 10
 
@@ -138,16 +138,6 @@ def _smaller(value: Any, shrink: float) -> Any:
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) < STEP:
         return value
     return (1 if value > 0 else -1) * max(STEP, round(abs(value) * shrink / STEP) * STEP)
-
-
-def _dicts(*parts: Any) -> Iterator[ConfigDict]:
-    """All dicts in some parts of a config."""
-    for part in parts:
-        if isinstance(part, Mapping):
-            yield part
-            yield from _dicts(*part.values())
-        elif isinstance(part, (list, tuple)):
-            yield from _dicts(*part)
 
 
 def _without(step: Mapping[str, Any], key: str) -> dict[str, Any]:
