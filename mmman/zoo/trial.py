@@ -1,7 +1,6 @@
 """Which of the configs that the toolboxes ship train in blocks: each is localised, trained for a step, and predicts."""
 
 import gc
-import importlib
 import json
 import traceback
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmman.apis.config_parts import NotLocalizableError, find_backbone
+from mmman.apis.launch import config_file
 from mmman.apis.localization import localize
 from mmman.toolboxes import register_toolbox, toolbox_of, type_name
 
@@ -58,7 +58,7 @@ def list_configs(toolbox: str) -> list[Path]:
 
 def folder_of(toolbox: str) -> Path:
     """The folder of the configs that a toolbox ships."""
-    return Path(importlib.import_module(toolbox).__file__).parent / '.mim' / 'configs'
+    return Path(config_file(f'{toolbox}::'))
 
 
 def signature(cfg: Config) -> str:
