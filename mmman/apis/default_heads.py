@@ -54,8 +54,14 @@ def classes_of(model: Mapping[str, Any]) -> int | None:
     """
     decode = model.get('decode_head')
     decode = [decode] if isinstance(decode, Mapping) else decode or []
-    named = [part.get('num_classes') for part in (*decode, model.get('head') or {}) if isinstance(part, Mapping)]
-    return max([n for n in named if isinstance(n, int)] or _numbers_of_classes(model), default=None)
+    # A classifier may have its last layer in the backbone, as VGG.
+    backbone = model.get('backbone') or {}
+    backbone = backbone.get('backbone', backbone) if isinstance(backbone, Mapping) else {}  # a local one's own
+    for heads in ([*decode, model.get('head')], [backbone]):
+        named = [part['num_classes'] for part in heads if isinstance(part, Mapping) and 'num_classes' in part]
+        if named := [n for n in named if isinstance(n, int) and n > 0]:
+            return max(named)
+    return max(_numbers_of_classes(model), default=None)
 
 
 def _detection(model: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -159,14 +165,15 @@ def _classification(model: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             f'{kind.__name__} learns without labels, which no local head does: pretrain it end to end, and train in '
             'blocks what is fine-tuned from it; or say what its blocks learn, local_head=dict(...)'
         )
-    if not isinstance(head.get('num_classes'), int):
+    classes = classes_of(model)
+    if classes is None:
         raise ValueError(f'{type_name(model.get("type"))} names no num_classes: set local_head=dict(...)')
     loss = {'loss': head['loss']} if head.get('loss') else {}
     kind = class_of(head.get('type'), MODELS)
     several = any(base.__name__ == 'MultiLabelClsHead' for base in inspect.getmro(kind or object))
     linear = f'mmpretrain.{"MultiLabel" if several else ""}LinearClsHead'
-    linear = dict(type=linear, num_classes=head['num_classes'], **loss)
+    linear = dict(type=linear, num_classes=classes, **loss)
     own = {key: value for key, value in head.items() if key != 'topk'}
     for convs in ([(CHANNELS, 3, 1)], []):  # tokens are not convolved
-        for one in (own, linear):
+        for one in (own, linear) if 'num_classes' in head else (linear,):
             yield dict(type='mmman.ClassificationLocalHead', head=one, convs=convs)

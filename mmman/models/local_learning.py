@@ -120,12 +120,14 @@ class LocalLearning(nn.ModuleDict):
         """
         x, features = inputs, {}
         if len(self.blocks) > 1:
-            step = self._claim_step()
+            step, first = self._claim_step()
             if step.received is not None:
                 x, features = step.received
-            else:
+            elif first:
                 for block in self.blocks[:-1]:
                     x = self._train_block(block, x, inputs, features, step)
+            else:
+                x, features = self._only_run(x)
         x, own = self.run(self.blocks[-1], x)
         return self.family.outputs(self.backbone, {**features, **own}, x, inputs)
 
@@ -195,20 +197,30 @@ class LocalLearning(nn.ModuleDict):
         finally:
             self._watchers.remove((begins, ends))
 
-    def _claim_step(self) -> LocalStep:
+    def _claim_step(self) -> tuple[LocalStep, bool]:
+        """The step that is going on, and whether the backbone runs in it for the first time."""
         if self.step is None:
             raise RuntimeError(
                 f'LocalBackbone was called for training outside of a local step, so its {len(self.blocks)} blocks '
                 "would not learn: set optim_wrapper = dict(constructor='mmman.LocalOptimWrapperConstructor', ...), and "
                 'call the model through train_step'
             )
-        if self.step.done:
+        if self.step.done and not self.step.again:
             raise RuntimeError(
                 'LocalBackbone ran twice in one training step: models that call their backbone several times per '
                 'iteration with gradients cannot be trained in blocks; use partition=dict(num_blocks=1)'
             )
-        self.step.done = True
-        return self.step
+        first, self.step.done = not self.step.done, True
+        return self.step, first
+
+    @torch.no_grad()
+    def _only_run(self, x: State) -> tuple[State, dict[int, State]]:
+        """Run blocks 1..K-1, which do not learn; see :meth:`run`."""
+        features = {}
+        for block in self.blocks[:-1]:
+            x, own = self.run(block, x)
+            features.update(own)
+        return x, features
 
     def _train_block(
         self, block: Block, x: State, inputs: Tensor, features: dict[int, State], step: LocalStep

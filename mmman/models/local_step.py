@@ -1,12 +1,14 @@
 """One training step as the backbone sees it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from mmman.partition import State
+
+LABELLED = 'sup'  # mmdet's name for the branch of the images with labels, in semi-supervised detectors
 
 
 @dataclass
@@ -22,6 +24,8 @@ class LocalStep:
         std (Tensor | float): What they were divided by, of the same shape.
         raw (Tensor | Sequence[Tensor], optional): The images as the dataloader gave them, or, where the data
             preprocessor may do more than it says, as it gave them on. None: not seen.
+        again (bool): Whether the backbone may run again in this step, on images without labels, from which blocks
+            1..K-1 do not learn (the student of a semi-supervised detector).
         done (bool): Whether the backbone has already run in this step.
         received (tuple, optional): Output of block K-1 and the features so far (by their index in the backbone's
             ``out_indices``), where blocks 1..K-1 run elsewhere.
@@ -32,13 +36,25 @@ class LocalStep:
     mean: Tensor | float = 0.0
     std: Tensor | float = 1.0
     raw: Tensor | Sequence[Tensor] | None = None
+    again: bool = False
     done: bool = False
     received: tuple[State, dict[int, State]] | None = None
+
+    def take_targets(self, data_samples: Any) -> None:
+        """Take a batch's targets.
+
+        Args:
+            data_samples (list | dict): What the model is given; of a semi-supervised detector the targets by branch, of
+                which those of the labelled images count.
+        """
+        self.again = isinstance(data_samples, Mapping) and LABELLED in data_samples
+        self.data_samples = data_samples[LABELLED] if self.again else data_samples
 
 
 def normalisation_of(model: nn.Module) -> tuple[Tensor | float, Tensor | float]:
     """What a model's data preprocessor subtracts from images and divides them by: (C, 1, 1) each, or 0 and 1."""
     preprocessor = model.data_preprocessor
+    preprocessor = getattr(preprocessor, 'data_preprocessor', preprocessor)  # of several branches
     if getattr(preprocessor, '_enable_normalize', False):
         return preprocessor.mean, preprocessor.std
     return 0.0, 1.0

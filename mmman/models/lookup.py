@@ -12,12 +12,14 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def find_local_backbone(model: nn.Module) -> LocalBackbone:
-    """Find the one LocalBackbone of a model.
+    """Find the one LocalBackbone of a model; of several the one that learns, as a student beside its teacher.
 
     Raises:
         ValueError: If there is none, or more than one.
     """
     found = [module for module in model.modules() if isinstance(module, LocalBackbone)]
+    if len(found) > 1:
+        found = [module for module in found if any(p.requires_grad for p in module.parameters())] or found
     if len(found) != 1:
         raise ValueError(
             f'{type(model).__name__} has {len(found)} backbones of type mmman.LocalBackbone; local learning needs one: '

@@ -113,7 +113,7 @@ class LocalOptimWrapper(OptimWrapperDict):
         self._unreduced = model.unreduced_parameters() if several else []
 
         def take_targets(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-            step.data_samples = kwargs['data_samples'] if 'data_samples' in kwargs else args[1]
+            step.take_targets(kwargs['data_samples'] if 'data_samples' in kwargs else args[1])
 
         handle = plain.register_forward_pre_hook(take_targets, with_kwargs=True)
         try:

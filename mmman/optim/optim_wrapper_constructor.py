@@ -138,6 +138,8 @@ class LocalOptimWrapperConstructor:
             DefaultOptimWrapperConstructor(copy.deepcopy(self.optim_wrapper_cfg), validated)
         left = dict.keys(paramwise_cfg)
         lost = [key for key in self.paramwise_cfg if key in left and paramwise_cfg.asked[key] <= validated.asked[key]]
+        # An underscore is the config language's, as in `_delete`, which mmpretrain's Twins have for `_delete_`.
+        lost = [key for key in lost if not key.startswith('_')]
         if lost:
             raise ValueError(
                 f'optim_wrapper.paramwise_cfg: {type(constructor).__name__} does not read '

@@ -56,6 +56,7 @@ ICNET = dict(
     out_channels=(8, 16, 16),
     norm_cfg=dict(type='BN'),
 )
+CONFORMER = dict(arch=dict(embed_dims=16, depths=6, num_heads=2, channel_ratio=1), base_channels=16, norm_eval=False)
 SAC = dict(sac=dict(type='SAC', use_deform=False), stage_with_sac=(False, True, True, True))
 BACKBONES = {
     'mmdet.ResNet': dict(R18, out_indices=(0, 1, 2, 3)),
@@ -123,6 +124,12 @@ BACKBONES = {
     ),
     'mmpretrain.ViTEVA02': dict(SMALL_VIT, out_type='avg_featmap', final_norm=False),
     'mmpretrain.XCiT': dict(embed_dims=16, depth=3, num_heads=2, patch_size=16),
+    'mmpretrain.Conformer': dict(CONFORMER, out_indices=[3, 6]),
+    'mmpretrain.Conformer, no class token': dict(CONFORMER, with_cls_token=False),
+    'mmpretrain.TNT': dict(
+        arch=dict(embed_dims_outer=16, embed_dims_inner=4, num_layers=3, num_heads_inner=2, num_heads_outer=2),
+        img_size=64,
+    ),
     'mmdet.HRNet': dict(extra=HRNET),
     'mmdet.HRNet, one output': dict(extra=HRNET, multiscale_output=False),
     'mmpretrain.HRNet': dict(extra=HRNET),
@@ -147,6 +154,9 @@ CHAINS = {
         out_indices=(0, 6),
     ),
     'mmpretrain.RepVGG': dict(arch='A0'),
+    'mmpretrain.T2T_ViT': dict(
+        img_size=64, embed_dims=24, num_layers=3, layer_cfgs=dict(num_heads=2), t2t_cfg=dict(token_dims=8)
+    ),
     'mmpretrain.MobileNetV3': dict(arch='small_050'),
     'mmdet.CSPDarknet': dict(deepen_factor=0.33, widen_factor=0.125, out_indices=(2, 3, 4)),
     'mmdet.CSPNeXt': dict(deepen_factor=0.17, widen_factor=0.125, out_indices=(2, 3, 4)),
@@ -163,6 +173,7 @@ _LAST = {
     'mmdet.SwinTransformer': dict(SWIN, out_indices=(3,)),
     'mmpretrain.VAN': dict(BACKBONES['mmpretrain.VAN'], out_indices=(3,)),
     'mmpretrain.MViT': dict(BACKBONES['mmpretrain.MViT'], out_scales=[2]),
+    'mmpretrain.Conformer': dict(CONFORMER),
     'mmseg.VisionTransformer': dict(SEG_VIT, final_norm=True),
     'mmseg.BEiT': dict(SEG_VIT, qv_bias=True),
     'mmdet.DetectoRS_ResNet': dict(depth=50, base_channels=8, out_indices=(3,), zero_init_residual=False),

@@ -29,9 +29,17 @@ MAPS = {
     'mmdet.CSPDarknet, last output': [128],
     'mmseg.BiSeNetV2, all outputs': [16, 8, 8, 8, 16],
 }
-# Those that give one vector for each image: its length.
-VECTORS = {'mmpretrain.SwinTransformer, vector': 64, 'mmpretrain.BEiTViT': 16, 'mmpretrain.ViTEVA02': 16}
-VECTORS |= {'mmpretrain.XCiT': 16, 'mmpretrain.VisionTransformer, map to vector': 16}
+# Those that give one vector for each image: its length; two where the model has one of each stream.
+VECTORS: dict[str, int | list[int]] = {
+    'mmpretrain.SwinTransformer, vector': 64,
+    'mmpretrain.BEiTViT': 16,
+    'mmpretrain.ViTEVA02': 16,
+    'mmpretrain.XCiT': 16,
+    'mmpretrain.VisionTransformer, map to vector': 16,
+    'mmpretrain.T2T_ViT': 24,
+    'mmpretrain.TNT': 16,
+    'mmpretrain.Conformer, last output': [64, 16],
+}
 
 
 def _in_blocks(backbone: dict[str, Any], num_blocks: int | None, local_head: dict[str, Any]) -> dict[str, Any]:
@@ -66,13 +74,14 @@ def _segmentor(name: str, num_blocks: int | None) -> ConfigDict:
 def _classifier(name: str, num_blocks: int | None) -> ConfigDict:
     head = dict(type='mmpretrain.LinearClsHead', num_classes=NUM_CLASSES)
     neck = dict(type='GlobalAveragePooling') if 'vector' in name else None
+    kind = 'mmpretrain.ConformerHead' if 'Conformer' in name else head['type']
     return ConfigDict(
         type='mmpretrain.ImageClassifier',
         _scope_='mmpretrain',
         data_preprocessor=dict(mean=[127.0] * 3, std=[64.0] * 3),
         backbone=_in_blocks(_backbone(name), num_blocks, dict(type='mmman.ClassificationLocalHead', head=head)),
         neck=neck,
-        head=dict(head, in_channels=VECTORS[name]),
+        head=dict(head, type=kind, in_channels=VECTORS[name]),
     )
 
 

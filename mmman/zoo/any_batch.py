@@ -9,6 +9,8 @@ from mmengine.structures import InstanceData, PixelData
 
 from mmman.toolboxes import type_name
 
+BRANCHES = ('sup', 'unsup_teacher', 'unsup_student')
+
 
 def detection_batch(
     model: Mapping[str, Any], size: tuple[int, int], num_classes: int, with_masks: bool = True
@@ -89,6 +91,14 @@ def video_batch(
     return dict(inputs=[torch.stack(frames['inputs'])], data_samples=[video])
 
 
+def semi_supervised_batch(
+    model: Mapping[str, Any], size: tuple[int, int], num_classes: int, with_masks: bool = False
+) -> dict[str, Any]:
+    """The same images for every branch of a semi-supervised detector; see :func:`detection_batch`."""
+    branches = {name: detection_batch(model, size, num_classes, with_masks) for name in BRANCHES}
+    return {key: {name: batch[key] for name, batch in branches.items()} for key in ('inputs', 'data_samples')}
+
+
 def segmentation_batch(
     model: Mapping[str, Any], size: tuple[int, int], num_classes: int, with_masks: bool = False
 ) -> dict[str, Any]:
@@ -155,8 +165,10 @@ def batches(
     """
     make = dict(mmdet=detection_batch, mmseg=segmentation_batch, mmpretrain=classification_batch)[toolbox]
     processor = model.get('data_preprocessor') or {}
-    of_videos = type_name(processor.get('type')) == 'TrackDataPreprocessor'
+    kind = type_name(processor.get('type'))
+    of_videos = kind == 'TrackDataPreprocessor'
     in_training = video_batch if of_videos and not processor.get('use_det_processor') else make
+    in_training = semi_supervised_batch if kind == 'MultiBranchDataPreprocessor' else in_training
     in_testing = video_batch if of_videos else make
     training, testing = (kind(model, size, num_classes, with_masks) for kind in (in_training, in_testing))
     # Some models predict for one image only (guided anchoring, trackers).

@@ -22,7 +22,9 @@ from .any_batch import batches
 from .stand_in_text import with_small_language_model
 from .toolbox_faults import mend
 
-SIDE = dict(mmdet=128, mmseg=128, mmpretrain=64)
+SIDE = dict(mmdet=128, mmseg=64, mmpretrain=64)
+ANY_SIDE = 128  # of the example of a backbone that takes images of any size
+LEAST_SIDE = 64  # what takes smaller ones only, as LeNet, gets them
 MANY_QUERIES = 300  # are taken from more positions than small images have
 
 
@@ -84,9 +86,16 @@ def _train_and_test(model: nn.Module, cfg: Config, example: torch.Tensor, scale:
     toolbox = toolbox_of_model(cfg.model)
     least = SIDE[toolbox] * scale * (2 if cfg.model.get('num_queries', 0) > MANY_QUERIES else 1)
     # Of the example's sides, if the backbone takes no others.
-    size = tuple(max(side, least) for side in example.shape[-2:])
+    channels, *sides = example.shape[1:]
+    size = tuple(least if side == ANY_SIDE else side if side < LEAST_SIDE else max(side, least) for side in sides)
+    for padding in model.data_preprocessor.modules():
+        if getattr(padding, 'size', None) is not None:  # to the size of the real images
+            padding.size = size
     masks = _reads_masks(cfg.get('train_dataloader'))
     in_training, in_testing = batches(toolbox, cfg.model, size, classes_of(cfg.model) or 3, masks)
+    if channels == 1:  # grey
+        for batch in (in_training, in_testing):
+            batch['inputs'] = [image[:1] for image in batch['inputs']]
     hub = MessageHub.get_instance('zoo')
     for key in ('iter', 'epoch'):  # where a runner writes them
         hub.update_info(key, 0)

@@ -48,7 +48,7 @@ class SmallRun:
 
 RUNS = {
     'Mask R-CNN Swin-T': SmallRun('mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', 'coco_free', 0.25),
-    'RTMDet-tiny': SmallRun('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', 'bccd_coco', 0.4, 4),
+    'RTMDet-tiny': SmallRun('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', 'bccd_coco', 0.4, 4, 150, 5e-4),
     'YOLOX-tiny': SmallRun('mmdet::yolox/yolox_tiny_8xb8-300e_coco.py', 'bccd_coco', 0.6, 4),
     'DINO R50': SmallRun('mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', 'bccd_coco', 0.6, 1),
     'Mask2Former R50': SmallRun('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', 'coco_free', 0.25, 1),

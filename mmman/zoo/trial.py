@@ -18,6 +18,8 @@ from mmman.toolboxes import register_toolbox, toolbox_of, type_name
 
 from .one_step import train_blocks, train_whole
 
+# Of the images: some models pool over more than small ones have.
+SCALES = dict(mmdet=(1, 3), mmseg=(1, 3, 8), mmpretrain=(1, 3))
 # Not what a model is, but how large it is, or where its weights come from.
 SIZES = frozenset(['init_cfg', 'pretrained', 'data_preprocessor', 'test_cfg'])
 
@@ -104,7 +106,7 @@ def try_config(toolbox: str, config: str) -> Outcome:
     except NotLocalizableError as error:
         return _ended(outcome, 'refused', _one_line(error))
     with DefaultScope.overwrite_default_scope(scope):
-        for scale in (1, 3):
+        for scale in SCALES[toolbox]:
             try:
                 made = train_blocks(local, scale)
             except Exception as error:

@@ -23,7 +23,11 @@ every_case = pytest.mark.parametrize('case', ALL.values(), ids=ALL)
 
 
 def local_model(case, seed=0):
-    return build_model(case.model(case.num_blocks), seed)
+    model = build_model(case.model(case.num_blocks), seed)
+    for name, param in model.named_parameters():
+        if '.bn' in name and name.endswith('weight') and not param.any():  # Conformer's, which let nothing through
+            torch.nn.init.ones_(param)
+    return model
 
 
 def trained(case, model, optim_wrapper, steps):
@@ -62,10 +66,11 @@ def test_a_loss_reaches_exactly_its_own_block(case, monkeypatch):
     assert handed_on == [False] * (case.num_blocks - 1)
     detached = find_local_backbone(model).detached_outputs
     # What is made of a detached feature behind all blocks (ICNet's convolutions) has a gradient, too.
-    assert all(output.requires_grad or is_detached for output, is_detached in zip(outputs, detached, strict=True))
+    outputs = [any(x.requires_grad for x in tensors(output)) for output in outputs]
+    assert all(requires or is_detached for requires, is_detached in zip(outputs, detached, strict=True))
     if case in CASES.values():
-        assert [output.requires_grad for output in outputs] == [not is_detached for is_detached in detached]
-    assert outputs[-1].requires_grad
+        assert outputs == [not is_detached for is_detached in detached]
+    assert outputs[-1]
 
 
 @every_case

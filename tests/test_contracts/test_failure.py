@@ -47,11 +47,11 @@ def test_a_wrong_config_is_named(kwargs, text):
     assert '\n' not in str(error.value)
 
 
-@pytest.mark.parametrize('backbone', ['mmseg.CGNet', 'mmpretrain.Conformer'])
+@pytest.mark.parametrize('backbone', ['mmseg.CGNet', 'mmpretrain.RevVisionTransformer'])
 def test_an_unsupported_backbone_is_refused(backbone):
     import mmseg.models  # noqa: F401
 
-    arguments = {'mmseg.CGNet': {}, 'mmpretrain.Conformer': dict(arch='tiny')}[backbone]
+    arguments = {'mmseg.CGNet': {}, 'mmpretrain.RevVisionTransformer': dict(arch='deit-tiny')}[backbone]
     with pytest.raises(TypeError, match=f'{backbone.split(".")[1]} cannot be cut into blocks; supported: ResNet'):
         LocalBackbone(dict(type=backbone, **arguments), partition=dict(num_blocks=2), local_head=HEAD)
 

@@ -21,6 +21,8 @@ BEHIND = {
     **dict.fromkeys((name for name in BACKBONES if 'Swin' in name or 'DaViT' in name), 'norm'),
     **dict.fromkeys((name for name in CHAINS if 'ConvNeXt' in name or 'Former' in name), 'norm'),
     'mmpretrain.ConvNeXt, maps': 'norm0',  # the last norm ends the chain
+    **dict.fromkeys((name for name in BACKBONES if 'Conformer' in name), 'trans_norm.'),
+    'mmpretrain.TNT': 'norm.',
 }
 
 
@@ -167,6 +169,5 @@ def test_pixels_that_become_channels_are_counted_once():
     assert image_channels(MODELS.build(dict(type='mmdet.CSPDarknet', deepen_factor=0.33, widen_factor=0.125))) == 3
 
 
-def test_a_network_without_convolutions_is_refused():
-    with pytest.raises(ValueError, match='Linear has no convolution that would tell'):
-        image_channels(torch.nn.Linear(3, 4))
+def test_a_network_without_convolutions_sees_colours():
+    assert image_channels(torch.nn.Linear(49, 4)) == 3

@@ -42,6 +42,8 @@ TRANSFORMERS = (
     'mmseg.MAE',
     'mmpretrain.BEiTViT',
     'mmpretrain.XCiT',
+    'mmpretrain.Conformer',
+    'mmpretrain.TNT',
 )
 # What the toolboxes register and a family claims: what it is built with, and why it is refused, if it is.
 REGISTERED = {

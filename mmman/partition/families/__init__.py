@@ -10,6 +10,7 @@ from .pyramid_transformers import MSCANFamily, PVTFamily, TwinsFamily, VANFamily
 from .resnet import PoolFreeResNetFamily, ResNetFamily
 from .swin import SwinFamily, SwinV2Family
 from .token_transformers import BEiTFamily, EVA02Family, SegmentationBEiTFamily, SegmentationViTFamily, XCiTFamily
+from .two_streams import ConformerFamily, TNTFamily
 from .unet import UNetFamily
 from .vgg import VGGFamily
 from .vision_transformer import VisionTransformerFamily
@@ -37,6 +38,8 @@ FAMILIES: tuple[type[BackboneFamily], ...] = (
     MSCANFamily,
     VANFamily,
     MViTFamily,
+    ConformerFamily,
+    TNTFamily,
 )
 
 
@@ -45,6 +48,7 @@ __all__ = [
     'BEiTFamily',
     'BackboneFamily',
     'ChainFamily',
+    'ConformerFamily',
     'DetectoRSFamily',
     'EVA02Family',
     'HRNetFamily',
@@ -58,6 +62,7 @@ __all__ = [
     'SegmentationViTFamily',
     'SwinFamily',
     'SwinV2Family',
+    'TNTFamily',
     'TwinsFamily',
     'UNetFamily',
     'VANFamily',

@@ -124,22 +124,19 @@ class BackboneFamily(ABC):
 
     @staticmethod
     def _blank_image(backbone: nn.Module, height: int, width: int) -> Tensor:
-        weight = next(m for m in backbone.modules() if isinstance(m, nn.Conv2d)).weight
+        weight = next(p for p in backbone.parameters() if p.is_floating_point())
         return torch.zeros(1, image_channels(backbone), height, width, device=weight.device, dtype=weight.dtype)
 
 
 def image_channels(network: nn.Module) -> int:
-    """How many channels the images have that a network begins with.
+    """How many channels the images have that a network begins with; three if it has no convolution that would tell.
 
     Args:
         network (nn.Module): A backbone, or a model with its backbone first.
-
-    Raises:
-        ValueError: If it has no convolution.
     """
     for module in network.modules():
         if type(module).__name__ == 'Focus':  # of YOLOX: it lays four neighbouring pixels on one another
             return image_channels(module.conv) // 4
         if isinstance(module, nn.Conv2d):
             return module.in_channels
-    raise ValueError(f'{type(network).__name__} has no convolution that would tell how many channels its images have')
+    return 3

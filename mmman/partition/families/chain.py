@@ -138,8 +138,10 @@ class ChainFamily(BackboneFamily):
         """
         given = dict(stem or {})
         # Nothing is made of what the other links would give.
-        given |= {name: _Gives(x) for link in self.chain.links for name in link.parts}
-        given |= {link.parts[-1]: _Gives(features[link.key]) for link in self.chain.links if link.key is not None}
+        for link in self.chain.links:
+            for name in link.parts:
+                closes = link.key is not None and name == link.parts[-1]
+                given[name] = _Gives(backbone.get_submodule(name), features[link.key] if closes else x)
         return self._shell(backbone, given).forward(images)
 
     def _is_stem(self, segment: Segment) -> bool:
@@ -157,11 +159,27 @@ class ChainFamily(BackboneFamily):
         return copies['']
 
 
-class _Gives(nn.Module):
-    """Stands for a submodule that has run already."""
+class _StandsFor(nn.Module):
+    """Stands for a submodule, whose attributes it has.
 
-    def __init__(self, output: Tensor) -> None:
+    Args:
+        part (nn.Module): The submodule.
+    """
+
+    def __init__(self, part: nn.Module) -> None:
         super().__init__()
+        # Not a child: it would take the backbone's modes with it.
+        self.__dict__['part'] = part
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__['part'], name)
+
+
+class _Gives(_StandsFor):
+    """Stands for a submodule that has run already, and given ``output``."""
+
+    def __init__(self, part: nn.Module, output: Tensor) -> None:
+        super().__init__(part)
         self.output = output
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -169,13 +187,8 @@ class _Gives(nn.Module):
         return self.output
 
 
-class _Again(nn.Module):
+class _Again(_StandsFor):
     """Runs a part of the stem once more, which leaves no trace: nothing but sizes is taken from what it gives."""
-
-    def __init__(self, part: nn.Module) -> None:
-        super().__init__()
-        # Not a child: it would take the backbone's modes with it.
-        self.__dict__['part'] = part
 
     @torch.no_grad()
     def forward(self, *args: Any, **kwargs: Any) -> Any:
