@@ -47,21 +47,21 @@ class SmallRun:
 
 
 RUNS = {
-    'Mask R-CNN Swin-T': SmallRun('mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', 'coco_free', 0.25),
+    'Mask R-CNN Swin-T': SmallRun('mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', 'coco_free', 0.15),
     'RTMDet-tiny': SmallRun('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', 'bccd_coco', 0.4, 4, 150, 5e-4),
     'YOLOX-tiny': SmallRun('mmdet::yolox/yolox_tiny_8xb8-300e_coco.py', 'bccd_coco', 0.6, 4),
-    'DINO R50': SmallRun('mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', 'bccd_coco', 0.6, 1),
+    'DINO R50': SmallRun('mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', 'bccd_coco', 0.4, 1),
     'Mask2Former R50': SmallRun('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', 'coco_free', 0.25, 1),
     'Cascade Mask R-CNN ConvNeXt-T': SmallRun(
         'mmdet::convnext/cascade-mask-rcnn_convnext-t-p4-w7_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py',
         'coco_free',
-        0.25,
+        0.15,
         1,
     ),
-    'FCOS HRNet-W18': SmallRun('mmdet::hrnet/fcos_hrnetv2p-w18-gn-head_4xb4-1x_coco.py', 'bccd_coco', 0.25),
+    'FCOS HRNet-W18': SmallRun('mmdet::hrnet/fcos_hrnetv2p-w18-gn-head_4xb4-1x_coco.py', 'bccd_coco', 0.2),
     'SegFormer-B0': SmallRun('mmseg::segformer/segformer_mit-b0_8xb2-160k_ade20k-512x512.py', 'coco_free', 0.4),
     'UPerNet Swin-T': SmallRun(
-        'mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py', 'coco_free', 0.4
+        'mmseg::swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py', 'coco_free', 0.25
     ),
     'DeepLabV3 R50': SmallRun('mmseg::deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-512x1024.py', 'coco_free', 0.25),
     'Swin-T classifier': SmallRun(
