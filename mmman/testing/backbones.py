@@ -133,6 +133,7 @@ BACKBONES = {
     'mmdet.HRNet': dict(extra=HRNET),
     'mmdet.HRNet, one output': dict(extra=HRNET, multiscale_output=False),
     'mmpretrain.HRNet': dict(extra=HRNET),
+    'mmdet.HourglassNet': dict(downsample_times=2, stage_channels=(8,) * 3, stage_blocks=(1,) * 3, feat_channel=8),
     'mmseg.UNet': dict(base_channels=4, strides=(1, 1, 1), num_stages=3, **UNET),
     'mmseg.ICNet': dict(ICNET),
     'mmdet.DetectoRS_ResNet': dict(depth=50, base_channels=8, output_img=True),
@@ -163,7 +164,6 @@ CHAINS = {
     'mmdet.MobileNetV2': dict(widen_factor=0.25, out_indices=(1, 3, 7)),
     'mmdet.EfficientNet': dict(arch='b0', out_indices=(3, 4, 5)),
     'mmdet.SSDVGG': dict(depth=11, with_last_pool=False, ceil_mode=True, out_indices=(3,), out_feature_indices=(9, 19)),
-    'mmdet.HourglassNet': dict(downsample_times=2, stage_channels=(8,) * 3, stage_blocks=(1,) * 3, feat_channel=8),
     'mmseg.BiSeNetV2': dict(detail_channels=(8, 8, 16), semantic_channels=(8, 8, 8, 16), bga_channels=16),
     'mmseg.FastSCNN': dict(),
 }

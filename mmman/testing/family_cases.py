@@ -22,6 +22,7 @@ MAPS = {
     'mmseg.VisionTransformer, last output': [16],
     'mmseg.BEiT, last output': [16],
     'mmdet.HRNet': [4, 8, 16, 32],
+    'mmdet.HourglassNet': [8],
     'mmseg.UNet': [4],
     'mmseg.ICNet': [8, 16, 16],
     'mmdet.DetectoRS_ResNet, last output': [256],

@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, DefaultScope
+from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from mmman.apis.launch import load_config
@@ -119,7 +120,7 @@ def _opened_by_stock(stock: Path, out: Path) -> dict[str, Any]:
     plain_cfg = load_config(str(stock))
     local_cfg = Config.fromfile(next(path.parent.glob('*.py')))
     with DefaultScope.overwrite_default_scope(plain_cfg.default_scope):
-        plain, local = (revert_sync_batchnorm(MODELS.build(cfg.model)).eval() for cfg in (plain_cfg, local_cfg))
+        plain, local = map(_model, (plain_cfg, local_cfg))
         state = torch.load(published, weights_only=True)['state_dict']
         keys = plain.load_state_dict(state, strict=False)
         local.load_state_dict(torch.load(path, weights_only=False)['state_dict'])
@@ -131,6 +132,12 @@ def _opened_by_stock(stock: Path, out: Path) -> dict[str, Any]:
             predictions.append([x for s in samples for x in tree_leaves(_tensors(s)) if isinstance(x, torch.Tensor)])
     same = len(predictions[0]) == len(predictions[1]) and all(map(torch.equal, *predictions))
     return dict(missing=list(keys.missing_keys), unexpected=list(keys.unexpected_keys), same_predictions=same)
+
+
+def _model(cfg: Config) -> nn.Module:
+    """The model, with the data preprocessor that a runner gives it."""
+    given = {'data_preprocessor': cfg.data_preprocessor} if 'data_preprocessor' in cfg else {}
+    return revert_sync_batchnorm(MODELS.build({**given, **cfg.model})).eval()
 
 
 def _tensors(part: Any) -> Any:

@@ -14,7 +14,6 @@ BEHIND = {
     'mmpretrain.BEiTViT': 'ln2.',
     'mmpretrain.ViTEVA02': 'ln2.',
     'mmseg.ICNet': ('conv_sub', 'psp_'),
-    'mmdet.HourglassNet': ('hourglass_modules.1', 'out_convs.1', 'conv1x1s', 'inters'),
     **dict.fromkeys(('mmseg.BiSeNetV2', 'mmseg.BiSeNetV2, all outputs'), ('detail.', 'bga.')),
     'mmseg.FastSCNN': ('global_feature_extractor.ppm', 'global_feature_extractor.out', 'feature_fusion'),
     # The norms of outputs.

@@ -92,7 +92,10 @@ REGISTERED = {
     'mmseg.SwinTransformer': (SWIN, None),
     'mmseg.SVT': (dict(TWINS, windiow_sizes=[7, 7, 7, 7]), None),
     'mmpretrain.SVT': (dict(arch=dict(TWINS, window_sizes=[7, 7, 7, 7])), None),
-    **{name: (BACKBONES[name], None) for name in TRANSFORMERS + ('mmdet.HRNet', 'mmseg.UNet', 'mmseg.ICNet')},
+    **{
+        name: (BACKBONES[name], None)
+        for name in TRANSFORMERS + ('mmdet.HRNet', 'mmdet.HourglassNet', 'mmseg.UNet', 'mmseg.ICNet')
+    },
     **dict.fromkeys(('mmseg.HRNet', 'mmpretrain.HRNet'), (dict(extra=HRNET), None)),
 }
 

@@ -3,6 +3,7 @@
 from .base import BackboneFamily, image_channels
 from .chain import ChainFamily
 from .detectors import DetectoRSFamily
+from .hourglass import HourglassFamily
 from .hrnet import HRNetFamily
 from .icnet import ICNetFamily
 from .multiscale_transformers import MViTFamily
@@ -23,6 +24,7 @@ FAMILIES: tuple[type[BackboneFamily], ...] = (
     DetectoRSFamily,
     VGGFamily,
     HRNetFamily,
+    HourglassFamily,
     UNetFamily,
     ICNetFamily,
     VisionTransformerFamily,
@@ -52,6 +54,7 @@ __all__ = [
     'DetectoRSFamily',
     'EVA02Family',
     'HRNetFamily',
+    'HourglassFamily',
     'ICNetFamily',
     'MSCANFamily',
     'MViTFamily',
