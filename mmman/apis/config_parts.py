@@ -10,6 +10,7 @@ from mmman.toolboxes import type_name
 # Where models have their backbone: parts that hold another model, and the names of the backbone itself.
 HOLDERS = ('detector', 'model', 'module')
 BACKBONES = ('backbone', 'image_encoder')
+WEIGHTS = ('pretrained', 'teacher_ckpt')
 
 
 class NotLocalizableError(ValueError):
@@ -75,7 +76,7 @@ def without_weights(config: Any) -> Any:
         config (Any): A dict of settings, a list of such or a value; it stays as it is.
     """
     if isinstance(config, Mapping):
-        kept = {key: without_weights(value) for key, value in config.items() if key != 'pretrained'}
+        kept = {key: without_weights(value) for key, value in config.items() if key not in WEIGHTS}
         # PVT's has no type.
         if isinstance(kept.get('init_cfg'), Mapping) and 'checkpoint' in kept['init_cfg']:
             kept['init_cfg'] = None

@@ -135,7 +135,7 @@ class DetectionLocalHead(LocalHead):
         Returns:
             dict[str, Tensor]: The dense head's losses, e.g. ``loss_cls`` and ``loss_bbox``.
         """
-        data_samples = _single_images(data_samples, len(output.y))
+        data_samples = [_copy_of(sample) for sample in _single_images(data_samples, len(output.y))]
         if self.other_sizes != 'match':
             data_samples = [self._restrict(sample) for sample in data_samples]
         if getattr(self.head, 'num_classes', None) == 1:
@@ -217,13 +217,17 @@ class DetectionLocalHead(LocalHead):
 
 
 def _single_images(data_samples: list[Any], number: int) -> list[Any]:
-    """The samples of single images, a video's frame by frame, with boxes drawn around masks where there are masks only.
+    """The samples of single images, with boxes drawn around masks where there are masks only.
+
+    Videos are taken frame by frame. If the backbone has seen one of each video, that is its key frame.
 
     Raises:
         ValueError: If they are not one set of objects for each image that the backbone has seen.
     """
     samples = data_samples if isinstance(data_samples, (list, tuple)) else [data_samples]
     frames = [frame for sample in samples for frame in getattr(sample, 'video_data_samples', [sample])]
+    if len(frames) > number == len(samples):
+        frames = [sample.get_key_frames()[0] for sample in samples]
     for wrong in [frame for frame in frames if not hasattr(frame, 'gt_instances')][:1]:
         raise ValueError(
             'DetectionLocalHead learns from the objects of images (DetDataSample.gt_instances), but the model is given '
@@ -250,10 +254,18 @@ def _with_boxes(sample: Any) -> Any:
     return sample
 
 
+def _copy_of(sample: Any) -> Any:
+    """A copy of a data sample with instances of its own: some heads write into them (RTMDet-Ins the masks)."""
+    copy = sample.new()
+    for name, value in sample.items():
+        if isinstance(value, InstanceData):
+            setattr(copy, name, value.new())
+    return copy
+
+
 def _of_one_class(sample: Any) -> Any:
     """A copy of a data sample in which all objects are of the same class."""
-    sample = sample.new()
-    sample.gt_instances = sample.gt_instances.new()
+    sample = _copy_of(sample)
     sample.gt_instances.labels = torch.zeros_like(sample.gt_instances.labels)
     return sample
 

@@ -24,8 +24,8 @@ class LocalStep:
         std (Tensor | float): What they were divided by, of the same shape.
         raw (Tensor | Sequence[Tensor], optional): The images as the dataloader gave them, or, where the data
             preprocessor may do more than it says, as it gave them on. None: not seen.
-        again (bool): Whether the backbone may run again in this step, on images without labels, from which blocks
-            1..K-1 do not learn (the student of a semi-supervised detector).
+        again (bool): Whether the backbone may run again in this step, on images from which blocks 1..K-1 do not learn:
+            a semi-supervised detector's without labels, the reference frames of a tracker.
         done (bool): Whether the backbone has already run in this step.
         received (tuple, optional): Output of block K-1 and the features so far (by their index in the backbone's
             ``out_indices``), where blocks 1..K-1 run elsewhere.
@@ -47,8 +47,10 @@ class LocalStep:
             data_samples (list | dict): What the model is given; of a semi-supervised detector the targets by branch, of
                 which those of the labelled images count.
         """
-        self.again = isinstance(data_samples, Mapping) and LABELLED in data_samples
-        self.data_samples = data_samples[LABELLED] if self.again else data_samples
+        branches = isinstance(data_samples, Mapping) and LABELLED in data_samples
+        self.data_samples = data_samples[LABELLED] if branches else data_samples
+        videos = isinstance(data_samples, Sequence) and any(hasattr(s, 'video_data_samples') for s in data_samples)
+        self.again = branches or videos
 
 
 def normalisation_of(model: nn.Module) -> tuple[Tensor | float, Tensor | float]:

@@ -139,7 +139,8 @@ def _record(module: nn.Module, images: Tensor, opened: set[str]) -> list[_Call]:
     with _hooked(named, before, after):
         module(images)
     names = [call.name for call in calls]
-    return [call for call in calls if names.count(call.name) == 1]
+    # One activation may stand in many places.
+    return [call for call in calls if names.count(call.name) == 1 or call.weight == 1]
 
 
 def _parts(

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData, PixelData
 
+from mmman.apis.config_parts import inner_model
 from mmman.toolboxes import type_name
 
 BRANCHES = ('sup', 'unsup_teacher', 'unsup_student')
@@ -63,10 +64,11 @@ def detection_batch(
             bboxes=HorizontalBoxes(np.zeros((0, 4)), dtype=torch.float32), labels=torch.zeros(0, dtype=torch.long)
         )
         sample.gt_sem_seg = PixelData(sem_seg=torch.from_numpy(rng.randint(0, min(num_classes, 3), (1, height, width))))
-        sample.proposals = InstanceData(
-            bboxes=torch.from_numpy(np.vstack([boxes + 2, boxes - 2]).clip(0)),
-            scores=torch.rand(2 * count),
-        )
+        if inner_model(model).get('rpn_head') is None:  # as for Fast R-CNN
+            sample.proposals = InstanceData(
+                bboxes=torch.from_numpy(np.vstack([boxes + 2, boxes - 2]).clip(0)),
+                scores=torch.rand(2 * count),
+            )
         inputs.append(torch.from_numpy(rng.randint(0, 255, (3, height, width), dtype=np.uint8)))
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)

@@ -3,6 +3,7 @@
 import json
 import logging
 import multiprocessing
+import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -111,6 +112,9 @@ def _apart(member: tuple[str, str], seconds: int) -> Outcome:
 
 
 def _send(writer: Connection, member: tuple[str, str]) -> None:
+    os.chdir(folder_of(member[0]).parent)  # where a config's path of its teacher's config begins
+    # mmcv's SyncBN asks for the number of processes when it is built.
+    torch.distributed.init_process_group('gloo', store=torch.distributed.HashStore(), rank=0, world_size=1)
     torch.set_num_threads(1)
     warnings.simplefilter('ignore')
     logging.disable(logging.WARNING)

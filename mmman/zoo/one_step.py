@@ -19,6 +19,7 @@ from mmman.registry import MODELS
 from mmman.toolboxes import type_name
 
 from .any_batch import batches
+from .cpu_stand_ins import stand_in
 from .stand_in_text import with_small_language_model
 from .toolbox_faults import mend
 
@@ -77,8 +78,9 @@ def _build(config: Any) -> nn.Module:
     for module in model.modules():
         weight = getattr(module, 'weight', None)
         if isinstance(weight, nn.Parameter) and weight.numel() and not weight.any():
-            nn.init.constant_(weight, 0.2) if weight.dim() == 1 else nn.init.normal_(weight, std=0.02)
+            nn.init.constant_(weight, 0.2) if weight.dim() == 1 else nn.init.normal_(weight, std=0.002)
     mend(model)
+    stand_in(model)
     return model
 
 
@@ -110,7 +112,7 @@ def _train_and_test(model: nn.Module, cfg: Config, example: torch.Tensor, scale:
 def _plain_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The optimizer's settings with SGD in single precision, which takes the least memory and time."""
     settings = copy.deepcopy(config)
-    settings.optimizer = dict(type='SGD', lr=1e-6, weight_decay=settings.optimizer.get('weight_decay', 0.0))
+    settings.optimizer = dict(type='SGD', lr=1e-9, weight_decay=settings.optimizer.get('weight_decay', 0.0))
     for option in ('loss_scale', 'dtype', 'accumulative_counts'):
         settings.pop(option, None)
     settings.type = 'OptimWrapper'

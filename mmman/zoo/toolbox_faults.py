@@ -1,6 +1,10 @@
 """Faults of an installed toolbox that stop a model end to end as well, mended to try what lies behind them."""
 
-from torch import nn
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
 
 
 def mend(model: nn.Module) -> None:
@@ -14,8 +18,22 @@ def mend(model: nn.Module) -> None:
         _widen_box_encoding(decoder)
     for module in model.modules():
         # In onedl-mmdetection 3.5.1 every dense head's prediction asks for loss_cls, which SSD's has not.
-        if type(module).__name__ == 'SSDHead' and not hasattr(module, 'loss_cls'):
+        if type(module).__name__.endswith('SSDHead') and not hasattr(module, 'loss_cls'):
             module.loss_cls = None
+        if type(module).__name__ == 'DynamicMaskHead':
+            module._predict_by_feat_single = partial(_inside, module._predict_by_feat_single)
+
+
+def _inside(predict: Callable, mask_preds: Tensor, bboxes: Tensor, *args: Any, img_meta: Mapping, **kwargs: Any) -> Any:
+    """Predict masks of boxes cut to the image.
+
+    On a CPU mmdet cannot paste a mask whose box is right of the image or below it; QueryInst's are where it has not
+    learned.
+    """
+    height, width = img_meta['img_shape'][:2]
+    boxes = bboxes.clamp(min=0)
+    boxes = boxes.minimum(boxes.new_tensor([width, height, width, height]))
+    return predict(mask_preds, boxes, *args, img_meta=img_meta, **kwargs)
 
 
 def _widen_box_encoding(decoder: nn.Module) -> None:

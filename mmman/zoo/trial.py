@@ -21,6 +21,7 @@ from .one_step import train_blocks, train_whole
 # Of the images: some models pool over more than small ones have.
 SCALES = dict(mmdet=(1, 3), mmseg=(1, 3, 8), mmpretrain=(1, 3))
 # Not what a model is, but how large it is, or where its weights come from.
+OWN = ('out_indices', 'frozen_stages', 'in_channels')  # of the backbone
 SIZES = frozenset(['init_cfg', 'pretrained', 'data_preprocessor', 'test_cfg'])
 
 
@@ -67,7 +68,7 @@ def signature(cfg: Config) -> str:
     """What configs have in common that differ in sizes only: types of all parts, outputs and frozen stages."""
     model = cfg.model
     backbone = model.get('backbone') or {}
-    own = [str(backbone.get(key)) for key in ('out_indices', 'frozen_stages')] if isinstance(backbone, Mapping) else []
+    own = [str(backbone.get(key)) for key in OWN] if isinstance(backbone, Mapping) else []
     return json.dumps([_types(model), *own], sort_keys=True)
 
 
@@ -106,6 +107,7 @@ def try_config(toolbox: str, config: str) -> Outcome:
     except NotLocalizableError as error:
         return _ended(outcome, 'refused', _one_line(error))
     with DefaultScope.overwrite_default_scope(scope):
+        broken = ''
         for scale in SCALES[toolbox]:
             try:
                 made = train_blocks(local, scale)
@@ -114,11 +116,13 @@ def try_config(toolbox: str, config: str) -> Outcome:
                     return _ended(outcome, 'refused', _one_line(error))
                 end_to_end = _error_of_stock(cfg, scale)
                 if end_to_end is None:
-                    return _ended(outcome, 'failed', f'{type(error).__name__}: {_one_line(error)}')
+                    broken = f'{type(error).__name__}: {_one_line(error)}'
                 gc.collect()
             else:
                 outcome.num_blocks, outcome.family, outcome.local_head = made
                 return _ended(outcome, 'trained', '')
+    if broken:
+        return _ended(outcome, 'failed', broken)
     return _ended(outcome, 'refused', f'it does not train here end to end either: {end_to_end}')
 
 

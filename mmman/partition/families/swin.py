@@ -27,8 +27,9 @@ class SwinFamily(StepsFamily):
         return 'SwinTransformer, DaViT'
 
     def example_input(self, backbone: nn.Module) -> Tensor:
-        """See :class:`BackboneFamily`. Of mmpretrain's usual size: its windows do not shrink with the map."""
-        return self._blank_image(backbone, *(2 * [224 if 'mmpretrain' in _module_of(backbone) else 128]))
+        """See :class:`BackboneFamily`. Of the size that mmpretrain's are made for: no window shrinks with the map."""
+        size = backbone.patch_embed.init_input_size if 'mmpretrain' in _module_of(backbone) else (128, 128)
+        return self._blank_image(backbone, *size)
 
     def run_stem(self, backbone: nn.Module, images: Tensor) -> TokenGrid:
         """See :class:`BackboneFamily`."""
