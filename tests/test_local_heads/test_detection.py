@@ -149,8 +149,29 @@ def test_the_frames_of_a_video_are_single_images():
     video = TrackDataSample()
     video.video_data_samples = samples
     same_losses(head.loss(seen, [video]), head.loss(seen, samples))
-    with pytest.raises(ValueError, match='objects of 2 images, but the backbone has seen 1 of them'):
-        head.loss(output(8, 16, size=96), [video])
+    with pytest.raises(ValueError, match='objects of 4 images, but the backbone has seen 1 of them'):
+        head.loss(output(8, 16, size=96), [video, video])
+
+
+def test_a_backbone_that_sees_one_frame_of_each_video_learns_from_the_key_frame():
+    head, seen, samples = build(8, 16), output(8, 16, size=96), plain_samples()
+    video = TrackDataSample(metainfo=dict(key_frames_inds=[1], ref_frames_inds=[0]))
+    video.video_data_samples = samples
+    same_losses(head.loss(seen, [video]), head.loss(seen, samples[1:]))
+
+
+def test_what_a_head_writes_into_its_samples_reaches_no_other():
+    head, samples = build(8, 16), plain_samples()
+
+    def spoil(levels, data_samples):
+        for sample in data_samples:
+            sample.gt_instances.labels = sample.gt_instances.labels - 1
+        return {}
+
+    head.head.loss = spoil
+    before = [sample.gt_instances.labels for sample in samples]
+    head.loss(output(8, 16, size=96, batch=2), samples)
+    assert all(sample.gt_instances.labels is labels for sample, labels in zip(samples, before, strict=True))
 
 
 def test_masks_without_boxes_are_boxed_in():
