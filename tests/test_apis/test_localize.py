@@ -188,7 +188,9 @@ def test_validate_finds_all_reasons_at_once(stock):
 
 def test_validate_goes_on_where_no_optimizer_is(stock):
     stock.pop('optim_wrapper')
-    stock.model.backbone = dict(type='mmdet.HourglassNet')
+    branches = dict(num_branch=3, test_branch_idx=1, trident_dilations=(1, 2, 3))
+    stages = dict(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,))
+    stock.model.backbone = dict(type='mmdet.TridentResNet', depth=50, **branches, **stages)
     problems = validate(stock)
     assert len(problems) == 2 and 'no optim_wrapper' in problems[0] and 'cannot be cut' in problems[1]
 

@@ -28,8 +28,8 @@ class SwinFamily(StepsFamily):
 
     def example_input(self, backbone: nn.Module) -> Tensor:
         """See :class:`BackboneFamily`. Of the size that mmpretrain's are made for: no window shrinks with the map."""
-        size = backbone.patch_embed.init_input_size if 'mmpretrain' in _module_of(backbone) else (128, 128)
-        return self._blank_image(backbone, *size)
+        made_for = getattr(backbone.patch_embed, 'init_input_size', None) or (224, 224)
+        return self._blank_image(backbone, *(made_for if 'mmpretrain' in _module_of(backbone) else (128, 128)))
 
     def run_stem(self, backbone: nn.Module, images: Tensor) -> TokenGrid:
         """See :class:`BackboneFamily`."""
