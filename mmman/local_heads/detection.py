@@ -135,11 +135,13 @@ class DetectionLocalHead(LocalHead):
         Returns:
             dict[str, Tensor]: The dense head's losses, e.g. ``loss_cls`` and ``loss_bbox``.
         """
-        data_samples = [_copy_of(sample) for sample in _single_images(data_samples, len(output.y))]
+        data_samples = _single_images(data_samples, len(output.y))
         if self.other_sizes != 'match':
-            data_samples = [self._restrict(sample) for sample in data_samples]
+            for sample in data_samples:
+                self._restrict(sample)
         if getattr(self.head, 'num_classes', None) == 1:
-            data_samples = [_of_one_class(sample) for sample in data_samples]
+            for sample in data_samples:
+                sample.gt_instances.labels = torch.zeros_like(sample.gt_instances.labels)
         losses = self.head.loss(self._in_order(output), data_samples)
         # mmdet's heads keep the sampled anchors for distillation until the next forward: bytes that nobody reads here.
         if hasattr(self.head, '_raw_positive_infos'):
@@ -198,14 +200,13 @@ class DetectionLocalHead(LocalHead):
         levels = self.levels(output)
         return tuple(levels[i] for i in self.order)
 
-    def _restrict(self, sample: Any) -> Any:
-        """A copy of a data sample in which objects of other sizes are gone or ignored."""
+    def _restrict(self, sample: Any) -> None:
+        """Take objects of other sizes out of a data sample, or let them be ignored."""
         instances = sample.gt_instances
         boxes = instances.bboxes
         boxes = boxes.tensor if hasattr(boxes, 'tensor') else boxes
         size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(dim=1).sqrt()
         inside = (size >= self.sizes[0]) & (size < self.sizes[1])
-        sample = sample.new()
         if self.other_sizes == 'ignore':
             others = InstanceData(bboxes=instances.bboxes[~inside])
             ignored = sample.get('ignored_instances')
@@ -213,11 +214,10 @@ class DetectionLocalHead(LocalHead):
                 others = InstanceData.cat([InstanceData(bboxes=ignored.bboxes), others])
             sample.ignored_instances = others
         sample.gt_instances = instances[inside]
-        return sample
 
 
 def _single_images(data_samples: list[Any], number: int) -> list[Any]:
-    """The samples of single images, with boxes drawn around masks where there are masks only.
+    """Copies of the samples of single images, with boxes drawn around masks where there are masks only.
 
     Videos are taken frame by frame. If the backbone has seen one of each video, that is its key frame.
 
@@ -240,18 +240,18 @@ def _single_images(data_samples: list[Any], number: int) -> list[Any]:
             'them: models that run their backbone for one frame after the other cannot be trained in blocks; use '
             'partition=dict(num_blocks=1)'
         )
-    return [frame if 'bboxes' in frame.gt_instances else _with_boxes(frame) for frame in frames]
+    frames = [_copy_of(frame) for frame in frames]
+    for instances in [frame.gt_instances for frame in frames]:
+        if 'bboxes' not in instances:
+            _draw_boxes(instances)
+    return frames
 
 
-def _with_boxes(sample: Any) -> Any:
-    """A copy of a data sample with the boxes around its masks."""
-    instances = sample.gt_instances.new()
+def _draw_boxes(instances: InstanceData) -> None:
+    """Give instances the boxes around their masks."""
     if 'masks' not in instances:
         raise ValueError('DetectionLocalHead learns from boxes or masks, but gt_instances has neither')
     instances.bboxes = instances.masks.get_bboxes(dst_type='hbox').tensor.to(instances.labels.device)
-    sample = sample.new()
-    sample.gt_instances = instances
-    return sample
 
 
 def _copy_of(sample: Any) -> Any:
@@ -261,13 +261,6 @@ def _copy_of(sample: Any) -> Any:
         if isinstance(value, InstanceData):
             setattr(copy, name, value.new())
     return copy
-
-
-def _of_one_class(sample: Any) -> Any:
-    """A copy of a data sample in which all objects are of the same class."""
-    sample = _copy_of(sample)
-    sample.gt_instances.labels = torch.zeros_like(sample.gt_instances.labels)
-    return sample
 
 
 def _halvings(stride: float, target: float) -> int:

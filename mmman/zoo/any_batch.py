@@ -167,11 +167,13 @@ def batches(
     """
     make = dict(mmdet=detection_batch, mmseg=segmentation_batch, mmpretrain=classification_batch)[toolbox]
     processor = model.get('data_preprocessor') or {}
-    kind = type_name(processor.get('type'))
-    of_videos = kind == 'TrackDataPreprocessor'
-    in_training = video_batch if of_videos and not processor.get('use_det_processor') else make
-    in_training = semi_supervised_batch if kind == 'MultiBranchDataPreprocessor' else in_training
-    in_testing = video_batch if of_videos else make
+    of_videos = type_name(processor.get('type')) == 'TrackDataPreprocessor'
+    of_branches = type_name(processor.get('type')) == 'MultiBranchDataPreprocessor'
+    in_training = in_testing = video_batch if of_videos else make
+    if of_branches:
+        in_training = semi_supervised_batch
+    elif processor.get('use_det_processor'):
+        in_training = make
     training, testing = (kind(model, size, num_classes, with_masks) for kind in (in_training, in_testing))
     # Some models predict for one image only (guided anchoring, trackers).
     return training, {key: value[:1] for key, value in testing.items()}

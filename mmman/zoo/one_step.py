@@ -87,9 +87,8 @@ def _build(config: Any) -> nn.Module:
 def _train_and_test(model: nn.Module, cfg: Config, example: torch.Tensor, scale: int) -> None:
     toolbox = toolbox_of_model(cfg.model)
     least = SIDE[toolbox] * scale * (2 if cfg.model.get('num_queries', 0) > MANY_QUERIES else 1)
-    # Of the example's sides, if the backbone takes no others.
     channels, *sides = example.shape[1:]
-    size = tuple(least if side == ANY_SIDE else side if side < LEAST_SIDE else max(side, least) for side in sides)
+    size = tuple(_side(side, least) for side in sides)
     for padding in model.data_preprocessor.modules():
         if getattr(padding, 'size', None) is not None:  # to the size of the real images
             padding.size = size
@@ -107,6 +106,13 @@ def _train_and_test(model: nn.Module, cfg: Config, example: torch.Tensor, scale:
     model.eval()
     with torch.no_grad():
         model.test_step(in_testing)
+
+
+def _side(of_example: int, least: int) -> int:
+    """A side of the images: the example's, if the backbone takes no others."""
+    if of_example == ANY_SIDE:
+        return least
+    return of_example if of_example < LEAST_SIDE else max(of_example, least)
 
 
 def _plain_settings(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from .one_step import train_blocks, train_whole
 
 # Of the images: some models pool over more than small ones have.
 SCALES = dict(mmdet=(1, 3), mmseg=(1, 3, 8), mmpretrain=(1, 3))
-# Not what a model is, but how large it is, or where its weights come from.
 OWN = ('out_indices', 'frozen_stages', 'in_channels')  # of the backbone
+# Not what a model is, but how large it is, or where its weights come from.
 SIZES = frozenset(['init_cfg', 'pretrained', 'data_preprocessor', 'test_cfg'])
 
 

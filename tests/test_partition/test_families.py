@@ -168,5 +168,12 @@ def test_pixels_that_become_channels_are_counted_once():
     assert image_channels(MODELS.build(dict(type='mmdet.CSPDarknet', deepen_factor=0.33, widen_factor=0.125))) == 3
 
 
-def test_a_network_without_convolutions_sees_colours():
-    assert image_channels(torch.nn.Linear(49, 4)) == 3
+@pytest.mark.parametrize('channels', [1, 3])
+def test_windows_of_pixels_tell_the_channels(channels):
+    backbone = MODELS.build(dict(type='mmpretrain.T2T_ViT', **BACKBONES['mmpretrain.T2T_ViT'], in_channels=channels))
+    assert image_channels(backbone) == family_of(backbone).example_input(backbone).shape[1] == channels
+
+
+def test_a_network_without_convolutions_is_refused():
+    with pytest.raises(ValueError, match='Linear has no convolution that would tell'):
+        image_channels(torch.nn.Linear(3, 4))

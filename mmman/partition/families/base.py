@@ -1,5 +1,6 @@
 """What a backbone family must tell the partition."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -129,14 +130,19 @@ class BackboneFamily(ABC):
 
 
 def image_channels(network: nn.Module) -> int:
-    """How many channels the images have that a network begins with; three if it has no convolution that would tell.
+    """How many channels the images have that a network begins with.
 
     Args:
         network (nn.Module): A backbone, or a model with its backbone first.
+
+    Raises:
+        ValueError: If it has no convolution.
     """
     for module in network.modules():
         if type(module).__name__ == 'Focus':  # of YOLOX: it lays four neighbouring pixels on one another
             return image_channels(module.conv) // 4
+        if type(module).__name__ == 'T2TModule':  # of T2T-ViT: its first norm takes windows of pixels
+            return module.attention1.ln1.weight.numel() // math.prod(module.soft_split0.kernel_size)
         if isinstance(module, nn.Conv2d):
             return module.in_channels
-    return 3
+    raise ValueError(f'{type(network).__name__} has no convolution that would tell how many channels its images have')

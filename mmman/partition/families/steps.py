@@ -22,11 +22,17 @@ WAYS: dict[str, Callable[[nn.Module, State], State]] = {
     'tokens, height and width': lambda module, x: TokenGrid(module(x.tokens, *x.size), x.size),
     'grid': lambda module, x: TokenGrid(*module(x.tokens, x.size)),
     'norm of map': lambda module, x: _over_channels(module, x),
+    'map and tokens': lambda module, x: _map_and_tokens(x[1].size, *module(x[0], x[1].tokens)),
+    'pixels and patches': lambda module, x: module(x[0], x[1].clone()),  # TNT's writes into the patches
 }
 
 
 def _grid(tokens: Tensor, height: int, width: int) -> TokenGrid:
     return TokenGrid(tokens, (height, width))
+
+
+def _map_and_tokens(size: tuple[int, int], maps: Tensor, tokens: Tensor) -> tuple[Tensor, TokenGrid]:
+    return maps, TokenGrid(tokens, size)
 
 
 def _over_channels(norm: nn.Module, x: Tensor) -> Tensor:

@@ -6,52 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..segments import Segment
 from ..states import TokenGrid
-from .base import STEM, BackboneFamily
+from .steps import StepsFamily, Unit
 
 MapAndTokens = tuple[Tensor, TokenGrid]
 PixelsAndPatches = tuple[Tensor, Tensor]
 
 
-class _TwoStreamsFamily(BackboneFamily):
-    """Segments: ``'stem'``, then every layer. What passes are both streams."""
-
-    STEM_OWNS: tuple[str, ...]
-
-    def layers(self, backbone: nn.Module) -> Iterator[tuple[str, int | None]]:
-        """Of each layer its name, and the key of the output that is made behind it."""
-        raise NotImplementedError
-
-    def segments(self, backbone: nn.Module) -> list[Segment]:
-        """See :class:`BackboneFamily`."""
-        layers = list(self.layers(backbone))
-        owned = tuple(name for name in self.STEM_OWNS if getattr(backbone, name, None) is not None)
-        return [
-            Segment(STEM, layers[0][0], owned),
-            *(Segment(name, name, (name,), closes) for name, closes in layers),
-        ]
-
-
-class MapAndTokensLayer(nn.Module):
-    """A layer of Conformer.
-
-    Args:
-        layer (nn.Module): The ConvTransBlock.
-    """
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: MapAndTokens) -> MapAndTokens:
-        """Map both streams to those behind the layer; the grid of the tokens stays."""
-        maps, grid = x
-        maps, tokens = self.layer(maps, grid.tokens)
-        return maps, TokenGrid(tokens, grid.size)
-
-
-class ConformerFamily(_TwoStreamsFamily):
+class ConformerFamily(StepsFamily):
     """Segments: ``'stem'`` (both streams' first layers, too), then every layer as ``'conv_trans_<i>'``.
 
     A local head sees both streams in one map, on the grid of the tokens: the map, and the tokens with the class token
@@ -66,10 +28,11 @@ class ConformerFamily(_TwoStreamsFamily):
         """See :class:`BackboneFamily`."""
         return 'Conformer'
 
-    def layers(self, backbone: nn.Module) -> Iterator[tuple[str, int | None]]:
-        """See :class:`_TwoStreamsFamily`."""
+    def units(self, backbone: nn.Module) -> Iterator[Unit]:
+        """See :class:`StepsFamily`."""
         for i in range(2, backbone.fin_stage):
-            yield f'conv_trans_{i}', i if i in backbone.out_indices else None
+            name = f'conv_trans_{i}'
+            yield Unit(name, name, (('map and tokens', name),), i if i in backbone.out_indices else None)
 
     def run_stem(self, backbone: nn.Module, images: Tensor) -> MapAndTokens:
         """See :class:`BackboneFamily`."""
@@ -81,10 +44,6 @@ class ConformerFamily(_TwoStreamsFamily):
         if backbone.with_cls_token:
             tokens = torch.cat([backbone.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
         return maps, TokenGrid(backbone.trans_1(tokens), tuple(patches.shape[2:]))
-
-    def module(self, backbone: nn.Module, segment: Segment) -> nn.Module:
-        """See :class:`BackboneFamily`."""
-        return MapAndTokensLayer(super().module(backbone, segment))
 
     def feature(self, x: MapAndTokens) -> Tensor:
         """See :class:`BackboneFamily`."""
@@ -106,24 +65,7 @@ class ConformerFamily(_TwoStreamsFamily):
         return tuple(made)
 
 
-class PixelsAndPatchesLayer(nn.Module):
-    """A layer of TNT.
-
-    Args:
-        layer (nn.Module): The TnTLayer.
-    """
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: PixelsAndPatches) -> PixelsAndPatches:
-        """Map both streams to those behind the layer."""
-        pixels, patches = x
-        return self.layer(pixels, patches.clone())  # it writes into the patches, which others see, too
-
-
-class TNTFamily(_TwoStreamsFamily):
+class TNTFamily(StepsFamily):
     """Segments: ``'stem'``, then every layer as ``'layers.<i>'``. A local head sees the patches.
 
     The norm of the output follows the last segment.
@@ -137,11 +79,12 @@ class TNTFamily(_TwoStreamsFamily):
         """See :class:`BackboneFamily`."""
         return 'TNT'
 
-    def layers(self, backbone: nn.Module) -> Iterator[tuple[str, int | None]]:
-        """See :class:`_TwoStreamsFamily`."""
+    def units(self, backbone: nn.Module) -> Iterator[Unit]:
+        """See :class:`StepsFamily`."""
         last = len(backbone.layers) - 1
         for i in range(last + 1):
-            yield f'layers.{i}', 0 if i == last else None
+            name = f'layers.{i}'
+            yield Unit(name, name, (('pixels and patches', name),), 0 if i == last else None)
 
     def extra_tokens(self, backbone: nn.Module) -> int:
         """See :class:`BackboneFamily`."""
@@ -158,10 +101,6 @@ class TNTFamily(_TwoStreamsFamily):
         patches = backbone.norm2_proj(backbone.projection(patches))
         patches = torch.cat((backbone.cls_token.expand(len(images), -1, -1), patches), dim=1)
         return pixels, backbone.drop_after_pos(patches + backbone.patch_pos)
-
-    def module(self, backbone: nn.Module, segment: Segment) -> nn.Module:
-        """See :class:`BackboneFamily`."""
-        return PixelsAndPatchesLayer(super().module(backbone, segment))
 
     def feature(self, x: PixelsAndPatches) -> Tensor:
         """See :class:`BackboneFamily`."""
