@@ -75,10 +75,22 @@ def _detection(cfg: Config, root: Path) -> None:
                 part.metainfo = dict(classes=BCCD)
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.ann_file = f'{root}/annotations/instances_val2017.json'
+        if few:
+            evaluator.metric = 'bbox'
     if few:
+        _give_box_masks(cfg)
         for part in dicts_in(cfg.model):
             if part.get('num_classes') == 80:
                 part.num_classes = len(BCCD)
+
+
+def _give_box_masks(cfg: Config) -> None:
+    """Let boxes stand for the masks that the data set has not."""
+    for part in dicts_in([cfg.get(loader) for loader in LOADERS]):
+        if any(step.pop('with_mask', False) for step in part.get('pipeline', [])):
+            at = [type_name(step['type']) for step in part.pipeline].index('LoadAnnotations')
+            part.pipeline.insert(at + 1, dict(type='BoxMasks'))
+            cfg.custom_imports = dict(imports=['mmman.zoo.box_masks'], allow_failed_imports=False)
 
 
 def _segmentation(cfg: Config, root: Path) -> None:

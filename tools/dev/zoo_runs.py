@@ -5,14 +5,15 @@ import argparse
 import json
 from pathlib import Path
 
-from mmman.zoo.small_runs import RUNS, run_small
+from mmman.zoo.small_runs import FROM_SCRATCH, RUNS, run_small
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--data', type=Path, default=Path('../shared/data'), help='the folder of the small data sets')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/zoo_runs'), help='where all is written')
-    parser.add_argument('--models', nargs='+', default=list(RUNS), choices=list(RUNS), metavar='NAME')
+    parser.add_argument('--models', nargs='+', choices=list(RUNS), metavar='NAME', help='defaults to all')
+    parser.add_argument('--from-scratch', action='store_true', help='two models for longer, on bccd_coco')
     parser.add_argument('--num-blocks', type=int, default=4, metavar='K', help='0 trains end to end')
     parser.add_argument('--cfg-options', nargs='+', default=[], help='as in tools/train.py')
     return parser.parse_args()
@@ -21,9 +22,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
-    for name in args.models:
+    runs = FROM_SCRATCH if args.from_scratch else RUNS
+    for name in args.models or runs:
         out = args.out.resolve() / name.replace(' ', '_')
-        found = run_small(name, RUNS[name], args.data.resolve(), out, args.num_blocks or None, options)
+        found = run_small(name, runs[name], args.data.resolve(), out, args.num_blocks or None, options)
         (out / 'results.json').write_text(json.dumps(found, indent=1))
         print(json.dumps(found))
 
