@@ -8,23 +8,27 @@ from mmman.registry import MODELS
 from mmman.toolboxes import TOOLBOXES, class_of, type_name
 
 CHANNELS = 128
+MANY_CLASSES = 300  # from here on nine anchors of a position, each with all classes, are no light head
 
 
 def toolbox_of_model(model: Mapping[str, Any]) -> str | None:
     """The toolbox whose kind of model a config builds; None for another's.
+
+    A model of mmdet that inherits one of mmpretrain, as for re-identification, is of mmpretrain's kind.
 
     Args:
         model (Mapping): The model's config; the modules of its toolbox are registered.
     """
     kind = class_of(model.get('type'), MODELS)
     roots = [base.__module__.partition('.')[0] for base in inspect.getmro(kind)] if kind is not None else []
-    return next((root for root in roots if root in TOOLBOXES), None)
+    return next((root for root in reversed(roots) if root in TOOLBOXES), None)
 
 
 def light_heads(model: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Local heads for a model, the one to be preferred first; not all of them need fit its backbone.
 
-    A detector has its own dense head with narrow, short towers, or RetinaNet's; a segmentor an FCN head; a classifier
+    A detector has its own dense head with narrow, short towers, or RetinaNet's, or ATSS's, which has one anchor for a
+    position in the place of nine, where there are many classes; a segmentor an FCN head; a classifier
     its own head, or a linear one with its own loss.
 
     Args:
@@ -82,9 +86,8 @@ def _detection(model: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             head={**own, **narrow},
             train_cfg=model.get('train_cfg'),
         )
-    yield dict(
-        type='mmman.DetectionLocalHead', channels=CHANNELS, head=_retina_head(classes), train_cfg=_retina_train_cfg()
-    )
+    head, train_cfg = (_retina_head, _retina_train_cfg) if classes < MANY_CLASSES else (_atss_head, _atss_train_cfg)
+    yield dict(type='mmman.DetectionLocalHead', channels=CHANNELS, head=head(classes), train_cfg=train_cfg())
 
 
 def _numbers_of_classes(config: Any, name: str = '') -> Iterator[int]:
@@ -124,6 +127,36 @@ def _retina_head(num_classes: int) -> dict[str, Any]:
 def _retina_train_cfg() -> dict[str, Any]:
     return dict(
         assigner=dict(type='mmdet.MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.4, min_pos_iou=0, ignore_iof_thr=-1),
+        sampler=dict(type='mmdet.PseudoSampler'),
+        allowed_border=-1,
+        pos_weight=-1,
+        debug=False,
+    )
+
+
+def _atss_head(num_classes: int) -> dict[str, Any]:
+    return dict(
+        type='mmdet.ATSSHead',
+        num_classes=num_classes,
+        stacked_convs=1,
+        feat_channels=CHANNELS,
+        anchor_generator=dict(
+            type='mmdet.AnchorGenerator',
+            octave_base_scale=8,
+            scales_per_octave=1,
+            ratios=[1.0],
+            strides=[8, 16, 32, 64, 128],
+        ),
+        bbox_coder=dict(type='mmdet.DeltaXYWHBBoxCoder', target_means=[0.0] * 4, target_stds=[0.1, 0.1, 0.2, 0.2]),
+        loss_cls=dict(type='mmdet.FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
+        loss_bbox=dict(type='mmdet.GIoULoss', loss_weight=2.0),
+        loss_centerness=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
+    )
+
+
+def _atss_train_cfg() -> dict[str, Any]:
+    return dict(
+        assigner=dict(type='mmdet.ATSSAssigner', topk=9),
         sampler=dict(type='mmdet.PseudoSampler'),
         allowed_border=-1,
         pos_weight=-1,

@@ -77,8 +77,8 @@ def build_classifier(owner: LocalHead, head: dict, example: BlockOutput, in_chan
     """
     vector = example.y.flatten()[:1].expand(1, in_channels)
     errors = []
-    for samples in (_samples, _mixed_samples):
-        trial = Trial(vector, _loss, samples, 'one vector for each image', TAKERS)
+    for images, samples in ((1, _samples), (1, _mixed_samples), (2, _identities)):
+        trial = Trial(vector.expand(images, -1), _loss, samples, 'one vector for each image', TAKERS)
         try:
             return build_head(type(owner).__name__, head, dict(in_channels=in_channels), trial)
         except ValueError as error:
@@ -97,6 +97,13 @@ def _mixed_samples(head: nn.Module, device: torch.device) -> list[Any]:
         if 'gt_label' in sample:
             sample.set_gt_score(torch.eye(head.num_classes, device=device)[0])
     return samples
+
+
+def _identities(head: nn.Module, device: torch.device) -> list[Any]:
+    """Two images of two persons in one sample, as mmdet's re-identification has them."""
+    from mmdet.structures import ReIDDataSample
+
+    return [ReIDDataSample().set_gt_label(torch.arange(2, device=device))]
 
 
 def _samples(head: nn.Module, device: torch.device) -> list[Any]:

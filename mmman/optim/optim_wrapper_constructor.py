@@ -22,6 +22,13 @@ from .asked_keys import AskedKeys
 from .optim_wrapper import LocalOptimWrapper
 from .parameter_groups import groups_by_block
 
+# Keys of mmengine's constructor. A config that inherits them and names another constructor, as RTMDet-L ConvNeXt-B,
+# trains without them end to end as well.
+OF_MMENGINE = frozenset(
+    ['bias_lr_mult', 'bias_decay_mult', 'norm_decay_mult', 'flat_decay_mult', 'dwconv_decay_mult']
+    + ['dcn_offset_lr_mult', 'bypass_duplicate']
+)
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LocalOptimWrapperConstructor:
@@ -140,6 +147,15 @@ class LocalOptimWrapperConstructor:
         lost = [key for key in self.paramwise_cfg if key in left and paramwise_cfg.asked[key] <= validated.asked[key]]
         # An underscore is the config language's, as in `_delete`, which mmpretrain's Twins have for `_delete_`.
         lost = [key for key in lost if not key.startswith('_')]
+        passed_by = [key for key in lost if key in OF_MMENGINE]
+        lost = [key for key in lost if key not in OF_MMENGINE]
+        if passed_by:
+            print_log(
+                f'optim_wrapper.paramwise_cfg: {type(constructor).__name__} does not read '
+                f'{", ".join(map(repr, passed_by))}, neither here nor end to end',
+                logger='current',
+                level=logging.WARNING,
+            )
         if lost:
             raise ValueError(
                 f'optim_wrapper.paramwise_cfg: {type(constructor).__name__} does not read '

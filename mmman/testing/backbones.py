@@ -137,6 +137,19 @@ BACKBONES = {
     'mmseg.UNet': dict(base_channels=4, strides=(1, 1, 1), num_stages=3, **UNET),
     'mmseg.ICNet': dict(ICNET),
     'mmdet.DetectoRS_ResNet': dict(depth=50, base_channels=8, output_img=True),
+    # With one branch, because a segmentor has the targets of one. Without init_cfg its weights are what memory held.
+    'mmdet.TridentResNet': dict(
+        depth=50,
+        base_channels=8,
+        num_stages=3,
+        strides=(1, 2, 2),
+        dilations=(1, 1, 1),
+        out_indices=(2,),
+        trident_dilations=(2,),
+        num_branch=1,
+        test_branch_idx=-1,
+        init_cfg=dict(type='Kaiming', layer=['Conv2d', 'TridentConv']),
+    ),
 }
 # Chains of their submodules, which no family claims.
 CHAINS = {

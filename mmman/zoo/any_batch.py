@@ -153,6 +153,17 @@ def classification_batch(
     return dict(inputs=images, data_samples=samples)
 
 
+def identities_batch(
+    model: Mapping[str, Any], size: tuple[int, int], num_classes: int, with_masks: bool = False
+) -> dict[str, Any]:
+    """Two images of each of two persons in one sample, as for re-identification; see :func:`detection_batch`."""
+    from mmdet.structures import ReIDDataSample
+
+    images = torch.from_numpy(np.random.RandomState(0).randint(0, 255, (4, 3, *size), dtype=np.uint8))
+    sample = ReIDDataSample(metainfo=dict(img_shape=size)).set_gt_label(np.array([0, 0, 1, 1]))
+    return dict(inputs=[images], data_samples=[sample])
+
+
 def batches(
     toolbox: str, model: Mapping[str, Any], size: tuple[int, int], num_classes: int, with_masks: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -172,6 +183,8 @@ def batches(
     in_training = in_testing = video_batch if of_videos else make
     if of_branches:
         in_training = semi_supervised_batch
+    elif type_name(processor.get('type')) == 'ReIDDataPreprocessor':
+        in_training = in_testing = identities_batch
     elif processor.get('use_det_processor'):
         in_training = make
     training, testing = (kind(model, size, num_classes, with_masks) for kind in (in_training, in_testing))

@@ -65,8 +65,13 @@ def _groups(toolboxes: Sequence[str]) -> dict[tuple[str, str], list[tuple[str, s
                 key = str(path)
             groups.setdefault((toolbox, key), []).append((toolbox, str(path)))
     for members in groups.values():
-        members.sort(key=lambda member: (not any(s in member[1] for s in SMALL), len(member[1])))
+        members.sort(key=lambda member: (_size(member[1]), len(member[1])))
     return groups
+
+
+def _size(config: str) -> int:
+    """By its name, how large a config's model is: 0 for a small one, 1 for one of the usual size, 2 for others."""
+    return 0 if any(mark in config for mark in SMALL) else 1 if 'base' in config else 2
 
 
 TRAINED = 'trained'

@@ -21,11 +21,12 @@ from mmman.toolboxes import type_name
 from .any_batch import batches
 from .cpu_stand_ins import stand_in
 from .stand_in_text import with_small_language_model
-from .toolbox_faults import mend
+from .toolbox_faults import mend, mended
 
 SIDE = dict(mmdet=128, mmseg=64, mmpretrain=64)
 ANY_SIDE = 128  # of the example of a backbone that takes images of any size
 LEAST_SIDE = 64  # what takes smaller ones only, as LeNet, gets them
+STRIDE = 32  # of the last map of a backbone
 MANY_QUERIES = 300  # are taken from more positions than small images have
 
 
@@ -66,7 +67,7 @@ def train_whole(cfg: Config, scale: int = 1) -> None:
 def _build(config: Any) -> nn.Module:
     """The model with weights as a run from scratch has them, so that signals neither die out nor grow in it."""
     torch.manual_seed(0)
-    model = revert_sync_batchnorm(MODELS.build(with_small_language_model(without_weights(config))))
+    model = revert_sync_batchnorm(MODELS.build(mended(with_small_language_model(without_weights(config)))))
     model.init_weights()
     # ConvAWS takes the scale of its weights from those that are loaded, which have no entry for it.
     state = model.state_dict()
@@ -81,6 +82,8 @@ def _build(config: Any) -> nn.Module:
             nn.init.constant_(weight, 0.2) if weight.dim() == 1 else nn.init.normal_(weight, std=0.002)
     mend(model)
     stand_in(model)
+    if getattr(model, 'use_autocast', False):
+        model.use_autocast = False  # the optimizer's settings are those for single precision, see below
     return model
 
 
@@ -88,7 +91,7 @@ def _train_and_test(model: nn.Module, cfg: Config, example: torch.Tensor, scale:
     toolbox = toolbox_of_model(cfg.model)
     least = SIDE[toolbox] * scale * (2 if cfg.model.get('num_queries', 0) > MANY_QUERIES else 1)
     channels, *sides = example.shape[1:]
-    size = tuple(_side(side, least) for side in sides)
+    size = _pooled_whole(cfg.model) or tuple(_side(side, least) for side in sides)
     for padding in model.data_preprocessor.modules():
         if getattr(padding, 'size', None) is not None:  # to the size of the real images
             padding.size = size
@@ -106,6 +109,12 @@ def _train_and_test(model: nn.Module, cfg: Config, example: torch.Tensor, scale:
     model.eval()
     with torch.no_grad():
         model.test_step(in_testing)
+
+
+def _pooled_whole(model: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The size of the images whose map a neck pools as a whole, as for re-identification."""
+    window = (model.get('neck') or {}).get('kernel_size') if isinstance(model.get('neck'), Mapping) else None
+    return (window[0] * STRIDE, window[1] * STRIDE) if isinstance(window, (tuple, list)) else None
 
 
 def _side(of_example: int, least: int) -> int:

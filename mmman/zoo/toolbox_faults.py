@@ -4,7 +4,30 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from mmengine.config import ConfigDict
 from torch import Tensor, nn
+
+from mmman.toolboxes import type_name
+
+# By type, what a config of mmdet still says to it, or says too early, and it does not take.
+UNKNOWN = dict(StageCascadeRPNHead='sampling', FPN='force_grad_on_level')
+
+
+def mended(config: Any) -> Any:
+    """The config of a model, or a part of it, without what keeps it from being built end to end as well.
+
+    Args:
+        config (Any): A dict of settings, a list of such or a value. It stays as it is.
+    """
+    if isinstance(config, (list, tuple)):
+        return [mended(entry) for entry in config]
+    if not isinstance(config, Mapping):
+        return config
+    kind = type_name(config.get('type'))
+    settings = ConfigDict({key: mended(value) for key, value in config.items() if key != UNKNOWN.get(kind)})
+    if kind == 'CascadeRPNHead':  # a two-stage detector tells its head that regions have one class; RPN does not
+        settings.setdefault('num_classes', 1)
+    return settings
 
 
 def mend(model: nn.Module) -> None:
@@ -20,6 +43,9 @@ def mend(model: nn.Module) -> None:
         # In onedl-mmdetection 3.5.1 every dense head's prediction asks for loss_cls, which SSD's has not.
         if type(module).__name__.endswith('SSDHead') and not hasattr(module, 'loss_cls'):
             module.loss_cls = None
+        # mmdet leaves these weights to a checkpoint: without one they are whatever the memory held.
+        if type(module).__name__ == 'TridentConv':
+            nn.init.kaiming_uniform_(module.weight)
         if type(module).__name__ == 'DynamicMaskHead':
             module._predict_by_feat_single = partial(_inside, module._predict_by_feat_single)
 

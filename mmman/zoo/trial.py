@@ -20,6 +20,7 @@ from .one_step import train_blocks, train_whole
 
 # Of the images: some models pool over more than small ones have.
 SCALES = dict(mmdet=(1, 3), mmseg=(1, 3, 8), mmpretrain=(1, 3))
+NO_MATTER_OF_SIZE = (AttributeError, TypeError, KeyError)  # of images: they help no model that fails by these
 OWN = ('out_indices', 'frozen_stages', 'in_channels')  # of the backbone
 # Not what a model is, but how large it is, or where its weights come from.
 SIZES = frozenset(['init_cfg', 'pretrained', 'data_preprocessor', 'test_cfg'])
@@ -115,6 +116,8 @@ def try_config(toolbox: str, config: str) -> Outcome:
                 if _says_why(error):
                     return _ended(outcome, 'refused', _one_line(error))
                 end_to_end = _error_of_stock(cfg, scale)
+                if isinstance(end_to_end, NO_MATTER_OF_SIZE):
+                    break
                 if end_to_end is None:
                     broken = f'{type(error).__name__}: {_one_line(error)}'
                 gc.collect()
@@ -123,7 +126,7 @@ def try_config(toolbox: str, config: str) -> Outcome:
                 return _ended(outcome, 'trained', '')
     if broken:
         return _ended(outcome, 'failed', broken)
-    return _ended(outcome, 'refused', f'it does not train here end to end either: {end_to_end}')
+    return _ended(outcome, 'refused', f'it does not train here end to end either: {_one_line(end_to_end)}')
 
 
 def _says_why(error: Exception) -> bool:
@@ -133,12 +136,12 @@ def _says_why(error: Exception) -> bool:
     return place.is_relative_to(package) and not place.is_relative_to(package / 'zoo')
 
 
-def _error_of_stock(cfg: Config, scale: int) -> str | None:
+def _error_of_stock(cfg: Config, scale: int) -> Exception | None:
     """What stops a config end to end; None if nothing does."""
     try:
         train_whole(cfg, scale)
     except Exception as error:
-        return _one_line(error)
+        return error
     return None
 
 

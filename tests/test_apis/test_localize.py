@@ -87,7 +87,9 @@ def test_a_head_that_cannot_be_cut_gives_place_to_a_light_one(stock):
 def test_classes_are_those_of_a_two_stage_detector(stock):
     del stock.model['bbox_head']
     stock.model.roi_head = dict(type='CascadeRoIHead', bbox_head=[dict(num_classes=1203), dict(num_classes=1203)])
-    assert localize(stock).model.backbone.local_head.head.num_classes == 1203
+    head = localize(stock).model.backbone.local_head.head
+    assert head.num_classes == 1203
+    assert head.type == 'mmdet.ATSSHead'  # one anchor for a position, where RetinaNet's nine have all classes each
 
 
 def test_a_segmentor_s_auxiliary_head_learns_with_the_last_block():
@@ -188,9 +190,7 @@ def test_validate_finds_all_reasons_at_once(stock):
 
 def test_validate_goes_on_where_no_optimizer_is(stock):
     stock.pop('optim_wrapper')
-    branches = dict(num_branch=3, test_branch_idx=1, trident_dilations=(1, 2, 3))
-    stages = dict(num_stages=3, strides=(1, 2, 2), dilations=(1, 1, 1), out_indices=(2,))
-    stock.model.backbone = dict(type='mmdet.TridentResNet', depth=50, **branches, **stages)
+    stock.model.backbone = dict(type='mmseg.CGNet')
     problems = validate(stock)
     assert len(problems) == 2 and 'no optim_wrapper' in problems[0] and 'cannot be cut' in problems[1]
 

@@ -55,7 +55,7 @@ REGISTERED = {
     'mmdet.ResNeSt': (R50, None),
     'mmdet.DetectoRS_ResNet': (dict(R50, **SAC), None),
     'mmdet.DetectoRS_ResNeXt': (dict(WIDE, **SAC), None),
-    'mmdet.TridentResNet': (dict(R50, **TRIDENT, test_branch_idx=1, out_indices=(2,)), 'gives a list, not a tensor'),
+    'mmdet.TridentResNet': (dict(R50, **TRIDENT, test_branch_idx=1, out_indices=(2,)), None),
     'mmseg.ResNet': (R18, None),
     'mmseg.ResNetV1c': (R18, None),
     'mmseg.ResNetV1d': (R18, None),

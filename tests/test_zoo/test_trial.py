@@ -22,6 +22,7 @@ SAMPLE = {
         'masktrack_rcnn/masktrack-rcnn_mask-rcnn_r50_fpn_8xb1-12e_youtubevis2019.py',
         'panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py',
         'pvt/retinanet_pvtv2-b0_fpn_1x_coco.py',
+        'reid/reid_r50_8xb32-6e_mot15train80_test-mot15val20.py',
         'retinanet/retinanet_r18_fpn_1x_coco.py',
         'rtmdet/rtmdet-ins_tiny_8xb32-300e_coco.py',
         'rtmdet/rtmdet_tiny_8xb32-300e_coco.py',
@@ -75,7 +76,7 @@ def test_a_config_that_a_toolbox_ships_trains_in_blocks_and_predicts(toolbox, co
 @pytest.mark.parametrize(
     ('toolbox', 'config', 'reason'),
     [
-        ('mmdet', 'tridentnet/tridentnet_r50-caffe_1x_coco.py', 'cannot be cut into blocks'),
+        ('mmseg', 'cgnet/cgnet_fcn_4xb4-60k_cityscapes-680x680.py', 'cannot be cut into blocks'),
         ('mmpretrain', 'barlowtwins/barlowtwins_resnet50_8xb256-coslr-300e_in1k.py', 'learns without labels'),
     ],
 )

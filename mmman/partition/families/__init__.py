@@ -11,6 +11,7 @@ from .pyramid_transformers import MSCANFamily, PVTFamily, TwinsFamily, VANFamily
 from .resnet import PoolFreeResNetFamily, ResNetFamily
 from .swin import SwinFamily, SwinV2Family
 from .token_transformers import BEiTFamily, EVA02Family, SegmentationBEiTFamily, SegmentationViTFamily, XCiTFamily
+from .trident import TridentFamily
 from .two_streams import ConformerFamily, TNTFamily
 from .unet import UNetFamily
 from .vgg import VGGFamily
@@ -22,6 +23,7 @@ FAMILIES: tuple[type[BackboneFamily], ...] = (
     ResNetFamily,
     PoolFreeResNetFamily,
     DetectoRSFamily,
+    TridentFamily,
     VGGFamily,
     HRNetFamily,
     HourglassFamily,
@@ -66,6 +68,7 @@ __all__ = [
     'SwinFamily',
     'SwinV2Family',
     'TNTFamily',
+    'TridentFamily',
     'TwinsFamily',
     'UNetFamily',
     'VANFamily',
