@@ -16,6 +16,7 @@ from mmengine.hub import get_config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
+from mmman.apis.runner import prepare_config
 from mmman.models import LocalBackbone
 
 ROOT = Path(__file__).parents[1]
@@ -45,11 +46,19 @@ def path_of(name: str) -> Path:
 
 @functools.cache
 def _load(name: str) -> Config:
-    return get_config(name) if '::' in name else Config.fromfile(path_of(name))
+    if '::' in name:
+        return get_config(name)
+    cfg = Config.fromfile(path_of(name))
+    return prepare_config(cfg) if is_short(name) else cfg
+
+
+def is_short(name: str) -> bool:
+    """Whether a config leaves it to LocalRunner to put a LocalBackbone in the backbone's place."""
+    return 'local_learning = ' in path_of(name).read_text()
 
 
 def load(name: str) -> Config:
-    """Load a config of this repository, or of a toolbox (``mmdet::...``), with the data in its usual place."""
+    """Load a config of this repository as it is trained, or of a toolbox (``mmdet::...``), data in its usual place."""
     return copy.deepcopy(_load(name))
 
 

@@ -50,7 +50,7 @@ def test_config_builds(name):
 
 @pytest.mark.parametrize('name', [name for name in LOCAL if name not in LEAN])
 def test_twin_differs_in_the_local_learning_lines_only(name):
-    assert load(name).runner_type == 'mmman.LocalRunner'
+    assert Config.fromfile(path_of(name)).runner_type == 'mmman.LocalRunner'
     ours, twin = plain(complete_config(load(name)).to_dict()), plain(load(twin_of(name)).to_dict())
     wrapper = ours['model']['backbone']
     assert wrapper.pop('type') == 'mmman.LocalBackbone'

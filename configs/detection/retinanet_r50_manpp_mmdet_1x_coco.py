@@ -1,18 +1,10 @@
-# mmdet's own RetinaNet-R50 1x config (ImageNet weights, frozen stage 1, norm_eval, 800/1333 px) with MAN++ in three
-# blocks: how to add local learning to any config. Twin: mmdet::retinanet/retinanet_r50_fpn_1x_coco.py
-_base_ = ['mmdet::retinanet/retinanet_r50_fpn_1x_coco.py', '../_base_/local_learning/retina.py']
+# mmdet's own RetinaNet-R50 1x config (ImageNet weights, frozen stage 1, norm_eval, 800/1333 px) with MAN++ and light
+# local heads: the lines that any config takes. Three blocks, because stage 1 does not learn.
+# Twin: mmdet::retinanet/retinanet_r50_fpn_1x_coco.py
+_base_ = 'mmdet::retinanet/retinanet_r50_fpn_1x_coco.py'
 custom_imports = dict(imports=['mmman'], allow_failed_imports=False)
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='mmman.LocalBackbone',
-        backbone={{_base_.model.backbone}},
-        # Stem and stage 1 are frozen: the first block goes on to stage 2, so that it has something to train.
-        partition=dict(ends=['layer2', 'layer3']),
-        auxiliary={{_base_.local_learning.auxiliary}},
-        local_head={{_base_.local_learning.local_head}},
-    )
-)
+runner_type = 'mmman.LocalRunner'
+local_learning = dict(num_blocks=3)
 
 # mmdet's data settings, in the folder that MMMAN_COCO_ROOT names.
 data_root = '{{$MMMAN_COCO_ROOT:data/coco/}}'
