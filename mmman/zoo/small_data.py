@@ -25,8 +25,8 @@ def on_small_data(
 ) -> Config:
     """Change a config so that it trains on one of the small data sets.
 
-    Nothing is pretrained, so that nothing is frozen either. A warm-up of 20 iterations is all that is left of the
-    schedule, and ``EMAHook`` averages as many.
+    Nothing is pretrained, so that nothing is frozen either. The learning rate is warmed up for 20 iterations and then
+    falls to zero by a cosine; ``EMAHook`` averages 20 iterations.
 
     Args:
         cfg (Config): A config that a toolbox ships.
@@ -123,7 +123,7 @@ def _classification(cfg: Config, root: Path) -> None:
 
 
 def _shorten(cfg: Config, iterations: int, batch_size: int, images: int) -> None:
-    loop = cfg.train_cfg
+    loop, total = cfg.train_cfg, iterations
     if 'max_iters' in loop:
         loop.update(max_iters=iterations, val_interval=iterations)
     else:
@@ -132,9 +132,13 @@ def _shorten(cfg: Config, iterations: int, batch_size: int, images: int) -> None
             cfg.train_dataloader.dataset.indices = iterations * batch_size
             epoch = iterations
         epochs = -(-iterations // epoch)
+        total = epochs * epoch
         loop.update(max_epochs=epochs, val_interval=epochs)
         loop.pop('dynamic_intervals', None)
-    cfg.param_scheduler = [dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=WARM_UP)]
+    cfg.param_scheduler = [
+        dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=WARM_UP),
+        dict(type='CosineAnnealingLR', eta_min=0.0, by_epoch=False, begin=WARM_UP, end=total, T_max=total - WARM_UP),
+    ]
     for hook in cfg.get('custom_hooks') or []:
         if type_name(hook['type']) == 'EMAHook':
             hook.momentum = AVERAGED

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -23,6 +23,7 @@ from mmman.apis.publish import publish
 from .small_data import on_small_data
 
 ROOT = Path(__file__).parents[2]
+FIGURES = ('bbox_mAP', 'bbox_mAP_50', 'segm_mAP', 'mIoU', 'aAcc', 'top1')
 ENDS = 10  # iterations at the beginning and at the end, whose mean losses are compared
 
 
@@ -66,7 +67,7 @@ RUNS = {
     ),
     'DeepLabV3 R50': SmallRun('mmseg::deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-512x1024.py', 'coco_free', 0.25),
     'Swin-T classifier': SmallRun(
-        'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py', 'cifar10_mini', 1.0, 8, 60, 3e-4
+        'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py', 'cifar10_mini', 0.3, 16, 200, 5e-4
     ),
     'EfficientNet-B0 classifier': SmallRun(
         'mmpretrain::efficientnet/efficientnet-b0_8xb32_in1k.py', 'cifar10_mini', 0.3, 16, 150, 0.02
@@ -116,6 +117,29 @@ def run_small(name: str, run: SmallRun, data: Path, out: Path, num_blocks: int |
     if num_blocks is not None:
         results.update(_opened_by_stock(stock, out))
     return results
+
+
+def write_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """What came out, in Markdown: means of the first and of the last ten iterations, figures, checkpoints.
+
+    Args:
+        results (Sequence[Mapping]): What :func:`run_small` gave for each model.
+    """
+    lines = [
+        '| model | iterations | main loss | local losses | evaluation | published checkpoint |',
+        '|---|---|---|---|---|---|',
+    ]
+    for found in results:
+        losses = {key: f'{first:.2f} → {last:.2f}' for key, (first, last) in found['losses'].items()}
+        main = losses.pop('loss')
+        figures = {key.rpartition('/')[2]: value for key, value in found['evaluation'].items()}
+        figures = ', '.join(f'{key} {value:.3g}' for key, value in figures.items() if key in FIGURES)
+        opens = 'same_predictions' in found and not found['missing'] and not found['unexpected']
+        same = 'opens, same predictions' if opens and found['same_predictions'] else 'differs' if opens else ''
+        lines.append(
+            f'| {found["name"]} | {found["iterations"]} | {main} | {", ".join(losses.values())} | {figures} | {same} |'
+        )
+    return '\n'.join(lines) + '\n'
 
 
 def _opened_by_stock(stock: Path, out: Path) -> dict[str, Any]:

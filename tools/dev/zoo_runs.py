@@ -5,7 +5,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mmman.zoo.small_runs import FROM_SCRATCH, RUNS, run_small
+from mmman.zoo.small_runs import FROM_SCRATCH, RUNS, run_small, write_table
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,11 +23,13 @@ def main() -> None:
     args = parse_args()
     options = ['--cfg-options', *args.cfg_options] if args.cfg_options else []
     runs = FROM_SCRATCH if args.from_scratch else RUNS
+    results = []
     for name in args.models or runs:
         out = args.out.resolve() / name.replace(' ', '_')
         found = run_small(name, runs[name], args.data.resolve(), out, args.num_blocks or None, options)
         (out / 'results.json').write_text(json.dumps(found, indent=1))
-        print(json.dumps(found))
+        results.append(found)
+    print(write_table(results))
 
 
 if __name__ == '__main__':
