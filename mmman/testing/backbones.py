@@ -172,6 +172,7 @@ CHAINS = {
         img_size=64, embed_dims=24, num_layers=3, layer_cfgs=dict(num_heads=2), t2t_cfg=dict(token_dims=8)
     ),
     'mmpretrain.MobileNetV3': dict(arch='small_050'),
+    'mmpretrain.TIMMBackbone': dict(model_name='mobilenetv3_small_050', features_only=True, out_indices=(4,)),
     'mmdet.CSPDarknet': dict(deepen_factor=0.33, widen_factor=0.125, out_indices=(2, 3, 4)),
     'mmdet.CSPNeXt': dict(deepen_factor=0.17, widen_factor=0.125, out_indices=(2, 3, 4)),
     'mmdet.MobileNetV2': dict(widen_factor=0.25, out_indices=(1, 3, 7)),

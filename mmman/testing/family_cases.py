@@ -27,6 +27,7 @@ MAPS = {
     'mmseg.ICNet': [8, 16, 16],
     'mmdet.DetectoRS_ResNet, last output': [256],
     'mmdet.TridentResNet': [128],
+    'mmpretrain.TIMMBackbone': [288],
     'mmpretrain.ConvNeXt, last map': [8],
     'mmdet.CSPDarknet, last output': [128],
     'mmseg.BiSeNetV2, all outputs': [16, 8, 8, 8, 16],
