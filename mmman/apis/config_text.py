@@ -14,6 +14,20 @@ from .config_parts import NotLocalizableError, find_backbone, without_weights
 from .localization import localize
 
 PLACEHOLDER = '__backbone__'
+# Of the arguments of LocalBackbone: a comment on what was chosen.
+WHY = dict(
+    partition="""\
+        # The blocks, as above. Any others: ends=[...], the names of the segments that end one, but for the last.
+""",
+    auxiliary="""\
+        # Before each local head stands the next block's first layer, as an average of its past and as a copy that
+        # learns. None: the local head alone.
+""",
+    local_head="""\
+        # What each block but the last learns by: the same task as the model's, by a light head. More channels and
+        # convolutions cost memory and time.
+""",
+)
 WIDTH = 112  # of a line, what stands before it left out
 
 
@@ -45,7 +59,8 @@ def short_config(path: str, cfg: Config, out: str, num_blocks: int | None = None
         )
     backbone = local.model.backbone
     settings = {'_delete_': True, **backbone.to_dict(), 'backbone': PLACEHOLDER}
-    model = _text(dict(backbone=settings)).replace(repr(PLACEHOLDER), '{{_base_.model.backbone}}')
+    choices = ''.join(f'{WHY.get(name, "")}        {name}={_text(value, 8)},\n' for name, value in settings.items())
+    choices = choices.replace(repr(PLACEHOLDER), '{{_base_.model.backbone}}')
     base = path if '::' in path else osp.relpath(path, osp.dirname(out) or '.')
     lines = [
         f'# {osp.splitext(osp.basename(path))[0]}, trained by MAN++ in blocks:',
@@ -55,7 +70,7 @@ def short_config(path: str, cfg: Config, out: str, num_blocks: int | None = None
         '# An optimizer for each block, local losses in the log, checkpoints that resume exactly.',
         "runner_type = 'mmman.LocalRunner'",
         f'model_wrapper_cfg = {_text(dict(local.model_wrapper_cfg))}  # on several processes',
-        f'model = {model}',
+        f'model = dict(\n    backbone=dict(\n{choices}    )\n)',
     ]
     return '\n'.join(lines) + '\n'
 

@@ -73,10 +73,10 @@ def localize(
 
 def wrap_backbone(
     cfg: Config,
-    num_blocks: int | None,
-    partition: dict[str, Any] | None,
-    auxiliary: dict[str, Any] | None,
-    local_head: dict[str, Any] | list[dict[str, Any]] | None,
+    num_blocks: int | None = None,
+    partition: dict[str, Any] | None = None,
+    auxiliary: dict[str, Any] | None = MAN_PLUS_PLUS,
+    local_head: dict[str, Any] | list[dict[str, Any]] | None = None,
 ) -> Config:
     """The config with a ``mmman.LocalBackbone`` in the backbone's place, all else as it was; see :func:`localize`."""
     if num_blocks is not None and partition is not None:

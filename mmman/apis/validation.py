@@ -1,6 +1,7 @@
 """All that keeps a config from local learning, at once."""
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,9 +14,9 @@ from mmman.toolboxes import toolbox_of
 
 from .complete import complete_config
 from .config_parts import NotLocalizableError, without_weights
-from .localization import MAN_PLUS_PLUS, check_choices, check_training, ddp_options, wrap_backbone
+from .localization import check_choices, check_training, ddp_options, wrap_backbone
 
-DEFAULTS = dict(num_blocks=None, partition=None, auxiliary=MAN_PLUS_PLUS, local_head=None)
+CHOICES_OF_BACKBONE = frozenset(inspect.signature(wrap_backbone).parameters) - {'cfg'}
 
 
 def validate(cfg: Config, **choices: Any) -> list[str]:
@@ -45,7 +46,7 @@ def validate(cfg: Config, **choices: Any) -> list[str]:
     found = len(problems)
     attempt(lambda: check_training(cfg))
     trains = len(problems) == found
-    known = DEFAULTS | {name: value for name, value in choices.items() if name in DEFAULTS}
+    known = {name: value for name, value in choices.items() if name in CHOICES_OF_BACKBONE}
     local = attempt(lambda: wrap_backbone(cfg, **known))
     if local is not None and trains:
         attempt(lambda: _check_model(local))
