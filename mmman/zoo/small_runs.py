@@ -50,7 +50,7 @@ class SmallRun:
 
 RUNS = {
     'Mask R-CNN Swin-T': SmallRun('mmdet::swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py', 'coco_free', 0.15),
-    'RTMDet-tiny': SmallRun('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', 'bccd_coco', 0.4, 4, 150, 5e-4),
+    'RTMDet-tiny': SmallRun('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', 'bccd_coco', 0.4, 4, 300, 1e-3),
     'YOLOX-tiny': SmallRun('mmdet::yolox/yolox_tiny_8xb8-300e_coco.py', 'bccd_coco', 0.6, 4),
     'DINO R50': SmallRun('mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', 'bccd_coco', 0.4, 1),
     'Mask2Former R50': SmallRun('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', 'coco_free', 0.25, 1),
@@ -93,7 +93,8 @@ def run_small(name: str, run: SmallRun, data: Path, out: Path, num_blocks: int |
         options (Sequence[str]): Further options of ``tools/train.py``.
 
     Returns:
-        dict: The losses at both ends, the figures of the evaluation, and whether the published checkpoint is right.
+        dict: The losses, each as means of ten iterations, the figures of the evaluation, and whether the
+            published checkpoint is right.
     """
     out.mkdir(parents=True, exist_ok=True)
     stock = out / 'stock.py'
@@ -107,12 +108,13 @@ def run_small(name: str, run: SmallRun, data: Path, out: Path, num_blocks: int |
         )
     lines = [json.loads(line) for line in next(out.glob('run/*/vis_data/scalars.json')).read_text().splitlines()]
     steps = [line for line in lines if 'loss' in line]
+    starts = [*range(0, len(steps) - ENDS, ENDS), len(steps) - ENDS]
     losses = [key for key in steps[0] if key == 'loss' or (key.startswith('local') and key.endswith('.loss'))]
     results = dict(
         name=name,
         command=' '.join(map(str, ['tools/train.py', run.config, *local, *options])),
         iterations=len(steps),
-        losses={key: [mean(s[key] for s in part) for part in (steps[:ENDS], steps[-ENDS:])] for key in losses},
+        losses={key: [mean(s[key] for s in steps[i : i + ENDS]) for i in starts] for key in losses},
         evaluation={k: v for k, v in lines[-1].items() if isinstance(v, float) and '/' in k or k in ('mIoU', 'aAcc')},
     )
     if num_blocks is not None:
@@ -123,6 +125,8 @@ def run_small(name: str, run: SmallRun, data: Path, out: Path, num_blocks: int |
 def write_table(results: Sequence[Mapping[str, Any]]) -> str:
     """What came out, in Markdown: means of the first and of the last ten iterations, figures, checkpoints.
 
+    Of a loss that has risen, the highest mean of ten iterations stands between them.
+
     Args:
         results (Sequence[Mapping]): What :func:`run_small` gave for each model.
     """
@@ -131,16 +135,26 @@ def write_table(results: Sequence[Mapping[str, Any]]) -> str:
         '|---|---|---|---|---|---|',
     ]
     for found in results:
-        losses = {key: f'{first:.2f} → {last:.2f}' for key, (first, last) in found['losses'].items()}
+        losses = {key: ' → '.join(f'{loss:.2f}' for loss in _turns(curve)) for key, curve in found['losses'].items()}
         main = losses.pop('loss')
         figures = {key.rpartition('/')[2]: value for key, value in found['evaluation'].items()}
         figures = ', '.join(f'{key} {value:.3g}' for key, value in figures.items() if key in FIGURES)
-        opens = 'same_predictions' in found and not found['missing'] and not found['unexpected']
-        same = 'opens, same predictions' if opens and found['same_predictions'] else 'differs' if opens else ''
-        lines.append(
-            f'| {found["name"]} | {found["iterations"]} | {main} | {", ".join(losses.values())} | {figures} | {same} |'
-        )
+        local, checkpoint = ', '.join(losses.values()), _checkpoint(found)
+        lines.append(f'| {found["name"]} | {found["iterations"]} | {main} | {local} | {figures} | {checkpoint} |')
     return '\n'.join(lines) + '\n'
+
+
+def _checkpoint(found: Mapping[str, Any]) -> str:
+    if 'missing' not in found:
+        return ''
+    if lost := len(found['missing']) + len(found['unexpected']):
+        return f'{lost} keys differ'
+    return 'opens, same predictions' if found['same_predictions'] else 'opens, predicts something else'
+
+
+def _turns(curve: Sequence[float]) -> list[float]:
+    """The ends of a curve, and its height in between if it ends above where it began."""
+    return [curve[0], curve[-1]] if curve[-1] < curve[0] else [curve[0], max(curve), curve[-1]]
 
 
 def _opened_by_stock(stock: Path, out: Path) -> dict[str, Any]:
