@@ -20,7 +20,7 @@ def mended(config: Any) -> Any:
         config (Any): A dict of settings, a list of such or a value. It stays as it is.
     """
     if isinstance(config, (list, tuple)):
-        return [mended(entry) for entry in config]
+        return type(config)(map(mended, config))
     if not isinstance(config, Mapping):
         return config
     kind = type_name(config.get('type'))
