@@ -1,5 +1,6 @@
 """Run the whole zoo, each kind of config once, and say what came out."""
 
+import importlib
 import json
 import logging
 import multiprocessing
@@ -90,8 +91,8 @@ tools/dev/zoo_coverage.py
 *refused*: one line says why, before training or in its first step; among them are configs that do not train end to end
 here either (operations that mmcv has for GPUs only, files that do not load, configs for testing only). *failed*: an
 error that does not name the reason. Models that read text have a small language model of random weights in the place of
-BERT, and where an installed toolbox has a fault that stops a model end to end, too, it is mended before
-(`mmman/zoo/toolbox_faults.py`).
+BERT, and where an installed toolbox or a config has a fault that stops a model end to end, too, it is mended before
+(`mmman/zoo/toolbox_faults.py`). On a machine without a GPU, with {versions}.
 """
 # Of the configs of one kind, one with such a part in its name is tried.
 SMALL = ('tiny', 'r18', 'r50', '-s_', 'small', 'b0', '-t-', '-t_', 'nano', 'w18', '400MF', 'xxs', 'A0', '-s-')
@@ -135,7 +136,12 @@ def write_report(outcomes: Sequence[Outcome]) -> str:
     toolboxes = list(dict.fromkeys(outcome.toolbox for outcome in outcomes))
     trained = [outcome for outcome in outcomes if outcome.status == TRAINED]
     rest = [outcome for outcome in outcomes if outcome.status != TRAINED]
-    lines = [HEAD, '| toolbox | configs | train in blocks | refused | failed |', '|---|---|---|---|---|']
+    versions = ', '.join(f'{name} {importlib.import_module(name).__version__}' for name in [*toolboxes, 'torch'])
+    lines = [
+        HEAD.format(versions=versions),
+        '| toolbox | configs | train in blocks | refused | failed |',
+        '|---|---|---|---|---|',
+    ]
     for name in [*toolboxes, 'all']:
         some = [outcome for outcome in outcomes if name in (outcome.toolbox, 'all')]
         count = Counter(outcome.status for outcome in some)
