@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -38,6 +38,7 @@ class SmallRun:
         batch_size (int): Images of a step. Defaults to 2.
         iterations (int): At least so many. Defaults to 60.
         lr (float, optional): The learning rate for batches of this size. Defaults to the config's.
+        changes (Mapping[str, Any]): What else changes, as in ``Config.merge_from_dict``. Defaults to nothing.
     """
 
     config: str
@@ -46,6 +47,7 @@ class SmallRun:
     batch_size: int = 2
     iterations: int = 60
     lr: float | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 RUNS = {
@@ -53,7 +55,7 @@ RUNS = {
     'RTMDet-tiny': SmallRun('mmdet::rtmdet/rtmdet_tiny_8xb32-300e_coco.py', 'bccd_coco', 0.4, 4, 300, 1e-3),
     'YOLOX-tiny': SmallRun('mmdet::yolox/yolox_tiny_8xb8-300e_coco.py', 'bccd_coco', 0.6, 4),
     'DINO R50': SmallRun('mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', 'bccd_coco', 0.6, 1),
-    'Mask2Former R50': SmallRun('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', 'coco_free', 0.25, 1),
+    'Mask2Former R50': SmallRun('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', 'coco_free', 0.25, 1, 150),
     'Cascade Mask R-CNN ConvNeXt-T': SmallRun(
         'mmdet::convnext/cascade-mask-rcnn_convnext-t-p4-w7_fpn_4conv1fc-giou_amp-ms-crop-3x_coco.py',
         'coco_free',
@@ -67,7 +69,14 @@ RUNS = {
     ),
     'DeepLabV3 R50': SmallRun('mmseg::deeplabv3/deeplabv3_r50-d8_4xb2-40k_cityscapes-512x1024.py', 'coco_free', 0.25),
     'Swin-T classifier': SmallRun(
-        'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py', 'cifar10_mini', 0.3, 16, 200, 5e-4
+        'mmpretrain::swin_transformer/swin-tiny_16xb64_in1k.py',
+        'cifar10_mini',
+        0.3,
+        32,
+        300,
+        2e-4,
+        # The maps of 64 pixels become smaller than the windows.
+        {'model.backbone.pad_small_map': True},
     ),
     'EfficientNet-B0 classifier': SmallRun(
         'mmpretrain::efficientnet/efficientnet-b0_8xb32_in1k.py', 'cifar10_mini', 0.3, 16, 150, 0.02
@@ -99,6 +108,7 @@ def run_small(name: str, run: SmallRun, data: Path, out: Path, num_blocks: int |
     out.mkdir(parents=True, exist_ok=True)
     stock = out / 'stock.py'
     cfg = on_small_data(load_config(run.config), data, run.data_set, run.iterations, run.shrink, run.batch_size, run.lr)
+    cfg.merge_from_dict(dict(run.changes))
     cfg.dump(stock)
     local = [] if num_blocks is None else ['--local-learning', str(num_blocks)]
     command = ['tools/train.py', stock, *local, '--work-dir', out / 'run', *options]
