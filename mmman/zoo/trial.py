@@ -21,6 +21,8 @@ from .one_step import train_blocks, train_whole
 # Of the images: some models pool over more than small ones have.
 SCALES = dict(mmdet=(1, 3), mmseg=(1, 3, 8), mmpretrain=(1, 3))
 NO_MATTER_OF_SIZE = (AttributeError, TypeError, KeyError)  # of images: they help no model that fails by these
+ONE_SIZE = 'BEiT'  # has a table of relative positions for images of one size, in mmseg of up to 640 pixels
+SMALL_SIZE = (160, 160)
 OWN = ('out_indices', 'frozen_stages', 'in_channels')  # of the backbone
 # Not what a model is, but how large it is, or where its weights come from.
 SIZES = frozenset(['init_cfg', 'pretrained', 'data_preprocessor', 'test_cfg'])
@@ -103,6 +105,8 @@ def try_config(toolbox: str, config: str) -> Outcome:
     try:
         holder, key = find_backbone(cfg.model)
         outcome.backbone = type_name(holder[key]['type'])
+        if outcome.backbone == ONE_SIZE and 'img_size' in holder[key]:
+            holder[key]['img_size'] = SMALL_SIZE
         with DefaultScope.overwrite_default_scope(scope):
             local = localize(cfg)
     except NotLocalizableError as error:
