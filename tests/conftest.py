@@ -33,7 +33,7 @@ def _usual_data_folders(monkeypatch):
         monkeypatch.delenv(name)
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def bccd():
     """Folder and classes of the embedded detection photos, as ``tiny_run_cfg`` takes them."""
     return Path(__file__).parents[1] / 'demo/data/bccd_coco', 7, ('WBC', 'RBC', 'Platelets')

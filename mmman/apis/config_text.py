@@ -4,13 +4,16 @@ import os.path as osp
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import DefaultScope
+from mmengine.utils import is_installed
 
 from mmman.partition import Block, family_of, make_blocks
 from mmman.registry import MODELS
 from mmman.toolboxes import toolbox_of
 
 from .config_parts import NotLocalizableError, find_backbone, without_weights
+from .launch import config_file
 from .localization import localize
 
 PLACEHOLDER = '__backbone__'
@@ -59,20 +62,34 @@ def short_config(path: str, cfg: Config, out: str, num_blocks: int | None = None
         )
     backbone = local.model.backbone
     settings = {'_delete_': True, **backbone.to_dict(), 'backbone': PLACEHOLDER}
-    choices = ''.join(f'{WHY.get(name, "")}        {name}={_text(value, 8)},\n' for name, value in settings.items())
+    choices = ''.join(f'{WHY.get(name, "")}        {name}={as_text(value, 8)},\n' for name, value in settings.items())
     choices = choices.replace(repr(PLACEHOLDER), '{{_base_.model.backbone}}')
-    base = path if '::' in path else osp.relpath(path, osp.dirname(out) or '.')
+    base = base_of(path, out)
     lines = [
         f'# {osp.splitext(osp.basename(path))[0]}, trained by MAN++ in blocks:',
         *(f'# - {block}' for block in _blocks_of(cfg, backbone)),
         f"_base_ = '{base}'",
-        f'custom_imports = {_text(dict(local.custom_imports))}',
+        f'custom_imports = {as_text(dict(local.custom_imports))}',
         '# An optimizer for each block, local losses in the log, checkpoints that resume exactly.',
         "runner_type = 'mmman.LocalRunner'",
-        f'model_wrapper_cfg = {_text(dict(local.model_wrapper_cfg))}  # on several processes',
+        f'model_wrapper_cfg = {as_text(dict(local.model_wrapper_cfg))}  # on several processes',
         f'model = dict(\n    backbone=dict(\n{choices}    )\n)',
     ]
     return '\n'.join(lines) + '\n'
+
+
+def base_of(path: str, out: str) -> str:
+    """How a config names another one that it inherits.
+
+    Args:
+        path (str): The other config: a file, or ``'mmdet::...'``.
+        out (str): The file of the config.
+    """
+    toolbox, separator, _ = path.partition('::')
+    if separator and is_installed(MODULE2PACKAGE.get(toolbox, toolbox)):
+        return path
+    # mmengine looks for toolboxes by the names of their packages, which a fork may have changed.
+    return config_file(path) if separator else osp.relpath(path, osp.dirname(out) or '.')
 
 
 def _blocks_of(cfg: Config, local_backbone: dict) -> list[Block]:
@@ -81,7 +98,7 @@ def _blocks_of(cfg: Config, local_backbone: dict) -> list[Block]:
     return make_blocks(family_of(plain).segments(plain), **local_backbone['partition'])
 
 
-def _text(value: Any, indent: int = 0) -> str:
+def as_text(value: Any, indent: int = 0) -> str:
     """A setting as Python: ``dict(...)`` and lists on one line where they fit, else an entry on each."""
     if isinstance(value, dict) and all(isinstance(key, str) and key.isidentifier() for key in value):
         brackets, entries = ('dict(', ')'), [(f'{key}=', entry) for key, entry in value.items()]
@@ -89,9 +106,9 @@ def _text(value: Any, indent: int = 0) -> str:
         brackets, entries = ('[', ']'), [('', entry) for entry in value]
     else:
         return repr(value)
-    line = f'{brackets[0]}{", ".join(name + _text(entry) for name, entry in entries)}{brackets[1]}'
+    line = f'{brackets[0]}{", ".join(name + as_text(entry) for name, entry in entries)}{brackets[1]}'
     if '\n' not in line and len(line) + indent < WIDTH:
         return line
     inner = ' ' * (indent + 4)
-    lines = ''.join(f'{inner}{name}{_text(entry, indent + 4)},\n' for name, entry in entries)
+    lines = ''.join(f'{inner}{name}{as_text(entry, indent + 4)},\n' for name, entry in entries)
     return f'{brackets[0]}\n{lines}{" " * indent}{brackets[1]}'

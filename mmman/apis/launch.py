@@ -42,7 +42,7 @@ def load_config(
     cfg_options: dict[str, Any] | None = None,
     launcher: str = 'none',
     work_dir: str | None = None,
-    local_learning: int | None = None,
+    local_learning: int | str | None = None,
 ) -> Config:
     """Read a config, register its toolbox's modules and apply what training and testing have in common.
 
@@ -51,7 +51,8 @@ def load_config(
         cfg_options: Settings to merge over it, keys with dots.
         launcher: How the processes are started: none, pytorch, slurm or mpi.
         work_dir: The folder for logs and checkpoints; the config's own, else `./work_dirs/<name of the config>`.
-        local_learning: Train a stock config in so many blocks; see `mmman.apis.localize`.
+        local_learning: Train a stock config in so many blocks, or within a memory such as `'8GB'`; see
+            `mmman.apis.localize`.
 
     Returns:
         The config, from which `build_runner` builds.
@@ -80,7 +81,10 @@ def load_config(
         for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             if cfg.get(name) is not None:
                 _set_mmpretrain_defaults(cfg[name])
-    return cfg if local_learning is None else localize(cfg, num_blocks=local_learning)
+    if local_learning is None:
+        return cfg
+    how = dict(memory=local_learning) if isinstance(local_learning, str) else dict(num_blocks=local_learning)
+    return localize(cfg, **how)
 
 
 def config_file(path: str) -> str:

@@ -14,6 +14,7 @@ import os.path as osp
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.logging import print_log
 
+from mmman.costs.units import parse_bytes
 from mmman.toolboxes import toolbox_of, type_name
 
 from .resuming import go_on_inside_epochs, moved_checkpoint_of
@@ -34,13 +35,22 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         '--local-learning',
-        type=int,
-        metavar='K',
-        help='train a stock config in K gradient-isolated blocks (MAN++), with light local heads',
+        type=blocks_or_memory,
+        metavar='K|MEMORY',
+        help='train a stock config in K gradient-isolated blocks (MAN++), with light local heads; or, as in 8GB, in '
+        'the way that takes the least work within a memory',
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     # torch.distributed.launch passes the one or the other spelling, by its version.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def blocks_or_memory(text: str) -> int | str:
+    """Read what ``--local-learning`` takes: a number of blocks, or a memory such as 8GB."""
+    if text.isdecimal():
+        return int(text)
+    parse_bytes(text)
+    return text
 
 
 class OptionError(ValueError):

@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope
 
 from mmman.costs.variants import lean_losses
 from mmman.models import LocalBackbone
+from mmman.models.with_cp import WithCP
 from mmman.partition import family_of, make_blocks
 from mmman.registry import MODELS
 from mmman.toolboxes import register_toolbox, toolbox_of, type_name
@@ -31,6 +32,11 @@ def localize(
     auxiliary: dict[str, Any] | None = MAN_PLUS_PLUS,
     local_head: dict[str, Any] | list[dict[str, Any]] | None = None,
     lean: bool = False,
+    with_cp: WithCP | None = None,
+    recompute: Mapping[str, Sequence[str]] | None = None,
+    drop_outputs: Sequence[int] = (),
+    efficient_conv_bn_eval: bool = False,
+    memory: str | int | None = None,
 ) -> Config:
     """Turn a config into one of local learning (contract 10).
 
@@ -39,31 +45,55 @@ def localize(
 
     Args:
         cfg (Config): A config of mmdet, mmseg or mmpretrain, of text or lazy. It stays as it is.
-        num_blocks (int, optional): K, by stage. Fewer where the backbone has fewer stages, with a line in the log.
-            Defaults to 4.
+        num_blocks (int, optional): K, by stage. Fewer where the backbone has fewer stages, with a line in the log. 1
+            trains end to end, and takes what saves memory there: the arguments from ``lean`` on. Defaults to 4.
         partition (dict, optional): Where to cut, in the place of ``num_blocks``: see
             :func:`mmman.partition.make_blocks`.
         auxiliary (dict, optional): Config of the auxiliary networks; None for the plain host method. Defaults to MAN++.
         local_head (dict | list[dict], optional): Config of the local heads. Defaults to light ones for what the model
             learns: see :func:`light_heads`.
         lean (bool): The same training in less memory: losses that keep their inputs only
-            (:func:`mmman.costs.variants.lean_losses`), and the first block computed again in its backward. Defaults to
+            (:func:`mmman.costs.variants.lean_losses`), and, unless ``with_cp`` says otherwise, the first of several
+            blocks computed again in its backward. Defaults to False.
+        with_cp (bool | Sequence[int] | Mapping, optional): What of the backbone is computed again: see
+            :class:`mmman.models.LocalBackbone`.
+        recompute (Mapping, optional): What of neck and heads is computed again, by how: ``full`` and ``selective``,
+            lists of names; the ``parts`` and ``selective`` of :class:`mmman.hooks.RecomputeHook`.
+        drop_outputs (Sequence[int]): Outputs of the backbone that nothing uses; see there. Defaults to none.
+        efficient_conv_bn_eval (bool): Whether convolutions and norms in eval mode run as one; see there. Defaults to
             False.
+        memory (str | int, optional): Bytes, such as ``'8GB'``, in the place of all choices but ``auxiliary`` and
+            ``local_head``: the plan with the least work that fits is made and taken, which may be one end to end.
 
     Returns:
         Config: The new config.
 
     Raises:
+        CannotPlanError: If nothing fits into ``memory``.
         NotLocalizableError: If there is no backbone, if it cannot be cut, if no local head fits, or if nothing is
             trained. :func:`mmman.validate` finds all reasons at once.
     """
+    if memory is not None:
+        from .memory_plan import plan_config  # which turns configs into local ones to measure them
+
+        return localize(cfg, **plan_config(cfg, memory).settings)
     check_training(cfg)
     wrapper_options = ddp_options(cfg)
-    cfg = wrap_backbone(cfg, num_blocks, partition, auxiliary, local_head)
-    if lean:
+    whole = num_blocks == 1 and partition is None and bool(lean or with_cp or recompute or efficient_conv_bn_eval)
+    if lean and not whole and with_cp is None:
+        with_cp = [1]
+    saving = dict(with_cp=with_cp, drop_outputs=drop_outputs, efficient_conv_bn_eval=efficient_conv_bn_eval)
+    saving = {name: value for name, value in saving.items() if value}
+    if whole and not saving:
+        cfg = without_local_settings(lean_losses(cfg) if lean else cfg)
+        return cfg if recompute is None else _with_recompute_hook(cfg, recompute)
+    cfg = one_block(cfg) if whole else wrap_backbone(cfg, num_blocks, partition, auxiliary, local_head)
+    if lean:  # the local heads' losses, too
         cfg = lean_losses(cfg)
-        holder, key = find_backbone(cfg.model, local=True)
-        holder[key].with_cp = [1]
+    holder, key = find_backbone(cfg.model, local=True)
+    holder[key].update(saving)
+    if recompute:
+        cfg = _with_recompute_hook(cfg, recompute)
     imports = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
     names = imports['imports'] if isinstance(imports['imports'], list) else [imports['imports']]
     cfg.custom_imports = dict(imports) | dict(imports=[*(n for n in names if n != 'mmman'), 'mmman'])
@@ -101,6 +131,43 @@ def wrap_backbone(
     holder[key] = ConfigDict(
         type='mmman.LocalBackbone', backbone=plain, partition=partition, auxiliary=auxiliary, local_head=chosen
     )
+    return cfg
+
+
+def one_block(cfg: Config) -> Config:
+    """The config with its backbone in a ``mmman.LocalBackbone`` of one block: end to end.
+
+    Raises:
+        NotLocalizableError: If there is no backbone, or none that can be taken apart.
+    """
+    cfg = copy.deepcopy(cfg)
+    scope = toolbox_of(cfg)
+    register_toolbox(scope)
+    with DefaultScope.overwrite_default_scope(scope):
+        holder, key = find_backbone(cfg.get('model'))
+        try:
+            family_of(MODELS.build(without_weights(holder[key])))
+        except (TypeError, ValueError) as error:
+            raise NotLocalizableError(f'this backbone cannot be taken apart: {_one_line(error)}') from error
+    holder[key] = ConfigDict(type='mmman.LocalBackbone', backbone=holder[key], partition=dict(num_blocks=1))
+    return cfg
+
+
+def without_local_settings(cfg: Config) -> Config:
+    """The config without what names local learning beside the model."""
+    cfg = copy.deepcopy(cfg)
+    cfg.pop('local_learning', None)
+    if type_name(cfg.get('runner_type')) == 'LocalRunner':
+        cfg.pop('runner_type')
+    return cfg
+
+
+def _with_recompute_hook(cfg: Config, recompute: Mapping[str, Sequence[str]]) -> Config:
+    known = {'full': 'parts', 'selective': 'selective'}
+    if unknown := sorted({*recompute} - {*known}):
+        raise NotLocalizableError(f'local_learning.recompute has the keys full and selective, got {unknown[0]!r}')
+    parts = {known[mode]: list(names) for mode, names in recompute.items()}
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmman.RecomputeHook', **parts)]
     return cfg
 
 

@@ -35,7 +35,7 @@ class BalancedAuxiliary(AuxiliaryNetwork):
         num_layers (int): How many segments of the next block y passes: trainable copies of those after the first follow
             the branches.
         init (str): How the copies start: ``'copy'``, equal to their sources, or ``'random'``.
-        with_cp (bool): Whether each copy's activations are computed again in the backward instead of being kept.
+        with_cp (bool | str): See :class:`MomentumAuxiliary`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -48,7 +48,7 @@ class BalancedAuxiliary(AuxiliaryNetwork):
         scale: bool,
         num_layers: int,
         init: str,
-        with_cp: bool,
+        with_cp: bool | str,
     ) -> None:
         super().__init__()
         kind = type(self).__name__
@@ -99,7 +99,9 @@ class BalancedAuxiliary(AuxiliaryNetwork):
         return tree_map(balanced, self._run(first, x), self._run(second, x))
 
     def _run(self, layer: nn.Module, x: State) -> State:
-        return recompute(layer, x, modules=[layer]) if self.with_cp and torch.is_grad_enabled() else layer(x)
+        if not self.with_cp or not torch.is_grad_enabled():
+            return layer(x)
+        return recompute(layer, x, modules=[layer], selective=self.with_cp == 'selective')
 
     def copies(self) -> dict[str, int]:
         """See :class:`AuxiliaryNetwork`."""

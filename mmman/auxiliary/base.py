@@ -25,7 +25,8 @@ class AuxiliaryNetwork(BaseModule):
         init_cfg (dict, optional): How what is no copy starts; see mmengine's ``BaseModule``. Defaults to None.
 
     Attributes:
-        with_cp (bool): Whether activations are to be recomputed; set where the block's are. False at first.
+        with_cp (bool | str): Whether activations are to be recomputed; ``'full'`` (or True) keeps inputs only,
+            ``'selective'`` the results of convolutions and matrix products, too. False at first.
         scale (nn.Parameter, optional): s, of shape (1,): how its branches are weighed. It is logged, and takes no
             weight decay. None unless a subclass sets it.
 
@@ -43,7 +44,7 @@ class AuxiliaryNetwork(BaseModule):
 
     def __init__(self, init_cfg: dict | list[dict] | None = None) -> None:
         super().__init__(init_cfg)
-        self.with_cp = False
+        self.with_cp: bool | str = False
         self.register_parameter('scale', None)
 
     @abstractmethod
@@ -59,8 +60,8 @@ class AuxiliaryNetwork(BaseModule):
         """
 
     def recomputed(self, x: State) -> State:
-        """As ``forward``, keeping nothing but x for the backward: what is called where ``with_cp`` is set."""
-        return recompute(self, x, modules=[self])
+        """As ``forward``, keeping less for the backward: what is called where ``with_cp`` is set."""
+        return recompute(self, x, modules=[self], selective=self.with_cp == 'selective')
 
     def copies(self) -> dict[str, int]:
         """Which submodules are copies of the next block's segments.

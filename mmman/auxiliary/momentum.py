@@ -37,8 +37,9 @@ class MomentumAuxiliary(BalancedAuxiliary):
             the two branches (the released ViT code has 2; not in the paper). Defaults to 1.
         init (str): How the copies start: ``'copy'``, equal to their sources, or ``'random'``, each drawn anew (what the
             released code amounts to). Defaults to ``'copy'``.
-        with_cp (bool): Whether each copy's activations are computed again in the backward instead of being kept.
-            Defaults to False.
+        with_cp (bool | str): Whether each copy's activations are computed again in the backward instead of being kept:
+            ``'full'`` (or True) keeps its input only, ``'selective'`` the results of convolutions and matrix products,
+            too. Defaults to False.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -53,7 +54,7 @@ class MomentumAuxiliary(BalancedAuxiliary):
         scale: bool | None = None,
         num_layers: int = 1,
         init: str = 'copy',
-        with_cp: bool = False,
+        with_cp: bool | str = False,
     ) -> None:
         if not 0 <= momentum <= 1:
             raise ValueError(f'MomentumAuxiliary.momentum must lie in [0, 1], got {momentum}')

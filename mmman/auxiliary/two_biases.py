@@ -27,7 +27,7 @@ class TwoBiasesAuxiliary(BalancedAuxiliary):
         scale (bool): Whether s balances the two. Defaults to True.
         num_layers (int): See :class:`MomentumAuxiliary`.
         init (str): How LB starts; see :class:`MomentumAuxiliary`.
-        with_cp (bool): See :class:`MomentumAuxiliary`.
+        with_cp (bool | str): See :class:`MomentumAuxiliary`.
 
     Raises:
         ValueError: If an argument is out of its range.
@@ -40,7 +40,7 @@ class TwoBiasesAuxiliary(BalancedAuxiliary):
         scale: bool = True,
         num_layers: int = 1,
         init: str = 'copy',
-        with_cp: bool = False,
+        with_cp: bool | str = False,
     ) -> None:
         super().__init__(sources, dict(learnable_bias=True, second_bias=True), scale, num_layers, init, with_cp)
         initialize(self.second_bias, RANDOM_INIT)

@@ -2,7 +2,7 @@
 
 from .dry_run import CannotRunDry, DryRun
 from .live_bytes import LiveBytes, tensors_of
-from .part_costs import measure_parts
+from .measured_costs import measure_parts
 from .training_step import StepBytes, StepInBackward, TrainingStep
 
 __all__ = [

@@ -20,7 +20,7 @@ from mmman.partition import State, detached, tensors
 
 from .dry_run import DryRun
 from .live_bytes import tensors_of
-from .part_costs import loss_of_features
+from .network import loss_of_features
 from .training_step import TrainingStep
 
 # What a block consists of. The head of the last block is all that follows the backbone, LB includes the scale s.
@@ -283,8 +283,8 @@ def _num(params: Iterable[nn.Parameter]) -> int:
 
 def _check_keeps_activations(model: nn.Module, backbone: LocalBackbone) -> None:
     names = [name for name, module in model.named_modules() if getattr(module, 'with_cp', False) is True]
-    if backbone.local.recomputed or names:
-        where = 'the LocalBackbone' if backbone.local.recomputed else names[0]
+    if backbone.local.modes or names:
+        where = 'the LocalBackbone' if backbone.local.modes else names[0]
         raise ValueError(
             f'the cost model is about activations that are kept, but {where} recomputes them: set its with_cp=False '
             '(tools/analysis/step_cost.py measures what recomputation saves)'

@@ -55,7 +55,10 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Run the operation and count its results."""
         out = func(*args, **(kwargs or {}))
-        tree_map_only(Tensor, self._see, out)
+        if isinstance(out, Tensor):
+            self._see(out)
+        else:
+            tree_map_only(Tensor, self._see, out)
         return out
 
     @property

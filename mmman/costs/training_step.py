@@ -63,19 +63,22 @@ class TrainingStep:
         cfg (Config): A config that trains; its modules are registered.
         dry (bool): Whether steps compute nothing (:class:`DryRun`): bytes and FLOPs are those of a real step, there is
             no time to measure. Defaults to False.
+        batch (optional): The batch, as a dataloader gives it; the first of the config's data by default.
 
     Attributes:
         holders (list): The modules, optimizers and optimizer wrappers whose tensors live between steps.
     """
 
-    def __init__(self, cfg: Config, dry: bool = False) -> None:
+    def __init__(self, cfg: Config, dry: bool = False, batch: Any = None) -> None:
         cfg = copy.deepcopy(cfg)
         # In this process: the images of the batch are counted, a worker's shared memory would not be.
         cfg.train_dataloader.update(num_workers=0, persistent_workers=False)
         cfg.resume, cfg.load_from = False, None
         cfg.randomness = {'seed': 0, **cfg.get('randomness', {})}  # the same batch for every config, every time
         runner = RUNNERS.build(cfg)
-        self.batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=runner.seed)))
+        if batch is None:
+            batch = next(iter(Runner.build_dataloader(cfg.train_dataloader, seed=runner.seed)))
+        self.batch = batch
         self.model = runner.model
         if not dry:  # else no value matters, and pretrained weights need not be there
             unwrapped(self.model).init_weights()

@@ -19,6 +19,12 @@ LEAN = {
     ('mmseg', 'CrossEntropyLoss'): 'mmman.LeanCrossEntropyLoss',
 }
 
+# With which arguments it does the same.
+TAKES = {
+    'mmman.LeanFocalLoss': dict(use_sigmoid=True, activated=False),
+    'mmman.LeanCrossEntropyLoss': dict(use_sigmoid=False, use_mask=False),
+}
+
 # What follows the backbone and can be recomputed. A dense head of mmdet goes through the pyramid level by level.
 NECK_AND_HEADS = ('neck', 'rpn_head.forward_single', 'bbox_head.forward_single', 'decode_head', 'auxiliary_head')
 
@@ -98,13 +104,20 @@ def lean_losses(cfg: Config) -> Config:
 
     def replace(node: ConfigDict | list) -> None:
         for value in node.values() if isinstance(node, dict) else node:
-            if isinstance(value, dict) and (lean := LEAN.get(_named(value.get('type'), cfg.get('default_scope')))):
+            if isinstance(value, dict) and (lean := _lean_twin(value, cfg.get('default_scope'))):
                 value.type = lean
             elif isinstance(value, (dict, list, tuple)):
                 replace(value)
 
     replace(cfg.model)
     return cfg
+
+
+def _lean_twin(loss: ConfigDict, default_scope: str | None) -> str | None:
+    """The lean loss that does the same as a loss; None where there is none."""
+    lean = LEAN.get(_named(loss.get('type'), default_scope))
+    takes = all(loss.get(name, value) is value for name, value in TAKES.get(lean, {}).items())
+    return lean if takes else None
 
 
 def _named(kind: str | type | None, default_scope: str | None) -> tuple[str | None, str]:

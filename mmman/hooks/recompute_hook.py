@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from mmman.memory.recompute import recompute_part
+from mmman.memory.recomputed_parts import recompute_part
 from mmman.models import unwrapped
 from mmman.registry import HOOKS
 
@@ -20,16 +20,24 @@ class RecomputeHook(Hook):
 
     Args:
         parts (Sequence[str]): Qualified names of modules, or of methods that a module calls:
-            ``['neck', 'bbox_head.forward_single']`` recomputes a dense head of mmdet level by level.
+            ``['neck', 'bbox_head.forward_single']`` recomputes a dense head of mmdet level by level, and
+            ``'bbox_head.forward_single:0'`` its first level only. No part may lie in another one. Defaults to none.
+        selective (Sequence[str]): Names of parts that also keep the results of convolutions and matrix products, so
+            that only norms, activations and the like are computed again. Defaults to none.
 
     Raises:
-        TypeError: If ``parts`` is no list of names.
+        TypeError: If ``parts`` or ``selective`` is no list of names.
+        ValueError: If both name the same part.
     """
 
-    def __init__(self, parts: Sequence[str]) -> None:
-        if isinstance(parts, str) or not all(isinstance(part, str) for part in parts):
-            raise TypeError(f'RecomputeHook.parts must be a list of names of modules or methods, got {parts!r}')
+    def __init__(self, parts: Sequence[str] = (), selective: Sequence[str] = ()) -> None:
+        for name, names in (('parts', parts), ('selective', selective)):
+            if isinstance(names, str) or not all(isinstance(part, str) for part in names):
+                raise TypeError(f'RecomputeHook.{name} must be a list of names of modules or methods, got {names!r}')
+        if both := sorted({*parts} & {*selective}):
+            raise ValueError(f'RecomputeHook: parts and selective both name {both[0]!r}: leave one out')
         self.parts = list(parts)
+        self.selective = list(selective)
 
     def before_train(self, runner: Runner) -> None:
         """Prepare the model.
@@ -43,3 +51,5 @@ class RecomputeHook(Hook):
         model = unwrapped(runner.model)
         for part in self.parts:
             recompute_part(model, part)
+        for part in self.selective:
+            recompute_part(model, part, selective=True)

@@ -2,6 +2,7 @@
 
 from .lean_cross_entropy import LeanCrossEntropyLoss
 from .lean_focal_loss import LeanFocalLoss
-from .recompute import recompute, recompute_part
+from .recompute import recompute
+from .recomputed_parts import recompute_part
 
 __all__ = ['LeanCrossEntropyLoss', 'LeanFocalLoss', 'recompute', 'recompute_part']

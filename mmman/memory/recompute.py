@@ -3,14 +3,18 @@
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from operator import attrgetter
 from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from .selective import KeepProducts, KeptProducts, UseKeptProducts
 
-def recompute(function: Callable, *args: Any, modules: Iterable[nn.Module]) -> Any:
+# What is kept: the input only; the results of convolutions and matrix products, too.
+MODES = ('full', 'selective')
+
+
+def recompute(function: Callable, *args: Any, modules: Iterable[nn.Module], selective: bool = False) -> Any:
     """Call ``function`` keeping its arguments only; what its backward needs is computed again in time.
 
     ``with_cp=True`` of the toolboxes' backbones lets every batch into BatchNorm's running statistics twice, once for
@@ -20,39 +24,46 @@ def recompute(function: Callable, *args: Any, modules: Iterable[nn.Module]) -> A
         function (Callable): What to call.
         *args: Its arguments, tensors or not.
         modules (Iterable[nn.Module]): The modules that it runs.
+        selective (bool): Whether to keep the results of convolutions and matrix products, too, so that only norms,
+            activations and the like are computed again. Defaults to False.
 
     Returns:
         What it returns.
     """
     modules = list(modules)
-    contexts = partial(_contexts, modules)
-    return checkpoint(function, *args, use_reentrant=False, context_fn=contexts)
-
-
-def recompute_part(model: nn.Module, name: str) -> None:
-    """From now on, recompute what a part of a model keeps for its backward.
-
-    Args:
-        model (nn.Module): The model.
-        name (str): Qualified name of a module, or of a method that a module calls (``'bbox_head.forward_single'``).
-
-    Raises:
-        ValueError: If the model has no such part.
-    """
-    owner, method = name.rpartition('.')[::2]
-    try:
-        part = attrgetter(name)(model)
-        if isinstance(part, nn.Module):
-            owner, method = name, 'forward'
-        module = model.get_submodule(owner)
-    except AttributeError as error:
-        raise ValueError(f'{type(model).__name__} has no part {name!r} to recompute: {error}') from None
-    if method not in vars(module):  # once is enough
-        setattr(module, method, partial(recompute, getattr(module, method), modules=[module]))
+    if not selective:
+        contexts = partial(_contexts, modules)
+        return checkpoint(function, *args, use_reentrant=False, context_fn=contexts)
+    kept = KeptProducts()
+    contexts = partial(_selective_contexts, modules, kept)
+    results = checkpoint(function, *args, use_reentrant=False, context_fn=contexts)
+    kept.guard(results)
+    return results
 
 
 def _contexts(modules: list[nn.Module]) -> tuple[AbstractContextManager, AbstractContextManager]:
     return nullcontext(), _StatisticsKept(modules)
+
+
+def _selective_contexts(
+    modules: list[nn.Module], kept: KeptProducts
+) -> tuple[AbstractContextManager, AbstractContextManager]:
+    return KeepProducts(kept), _Both(_StatisticsKept(modules), UseKeptProducts(kept))
+
+
+class _Both(AbstractContextManager):
+    """Two contexts, the first around the second; it can be entered again, as an ``ExitStack`` cannot."""
+
+    def __init__(self, outer: AbstractContextManager, inner: AbstractContextManager) -> None:
+        self.outer, self.inner = outer, inner
+
+    def __enter__(self) -> None:
+        self.outer.__enter__()
+        self.inner.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.inner.__exit__(*error)
+        self.outer.__exit__(*error)
 
 
 class _StatisticsKept(AbstractContextManager):

@@ -10,11 +10,13 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmman.partition import family_of, make_blocks, merge_frozen
+from mmman.memory.conv_norm import join_conv_and_norm
+from mmman.partition import BackboneFamily, family_of, make_blocks, merge_frozen
 from mmman.registry import MODELS
 
 from .checkpoint_loading import complete_local_state
 from .local_learning import LocalLearning
+from .with_cp import WithCP, recomputed_parts
 
 MAN_PLUS_PLUS = dict(type='mmman.MomentumAuxiliary')
 # Attributes of version 0.1 that lie in `local` now.
@@ -43,10 +45,18 @@ class LocalBackbone(nn.Module):
             one for each. Needed where K > 1.
         auxiliary (dict, optional): Config of the auxiliary networks; None gives the local heads the block's own output
             (the plain host method). Defaults to ``dict(type='mmman.MomentumAuxiliary')``.
-        with_cp (bool | Sequence[int]): Blocks that keep only the inputs of their segments (and of their auxiliary
-            network's layers) and compute what lies between again in their backward: all, none, or those with these
-            numbers, 1..K. Training stays the same to the last bit. With K = 1 this is activation checkpointing of the
-            whole backbone, the stem included. Defaults to False.
+        with_cp (bool | Sequence[int] | Mapping): What keeps only the inputs of its segments (and of its auxiliary
+            network's layers) and computes what lies between again in its backward: all blocks, none, or those with
+            these numbers, 1..K; or single segments, which may also keep what took multiplications, by name:
+            ``dict(full=['layer1'], selective=['layer2.0', 'local.layer2_0'])``, see
+            :func:`mmman.models.with_cp.recomputed_parts`. Training stays the same to the last bit. With K = 1 this is
+            activation checkpointing of the backbone. Defaults to False.
+        drop_outputs (Sequence[int]): Numbers of outputs that nothing behind the backbone uses, as the first of a ResNet
+            before an FPN with ``start_level=1``: in training those of blocks 1..K-1 are not kept. What uses them all
+            the same raises. Defaults to none.
+        efficient_conv_bn_eval (bool): Whether convolutions and the norms behind them run as one where the norm is in
+            eval mode (``norm_eval``, frozen stages), as by mmengine's setting of this name, in copies of auxiliary
+            networks, too. Less is kept; results are the same up to rounding. Defaults to False.
         pretrained (str, optional): What mmseg's segmentors with ``pretrained`` in their config hand to the backbone,
             which gets it. Defaults to None.
 
@@ -78,7 +88,9 @@ class LocalBackbone(nn.Module):
         partition: dict,
         local_head: dict | list[dict] | None = None,
         auxiliary: dict | None = MAN_PLUS_PLUS,
-        with_cp: bool | Sequence[int] = False,
+        with_cp: WithCP = False,
+        drop_outputs: Sequence[int] = (),
+        efficient_conv_bn_eval: bool = False,
         pretrained: str | None = None,
     ) -> None:
         # No super().__init__(): self is the backbone that __new__ was given, and initialised.
@@ -94,7 +106,20 @@ class LocalBackbone(nn.Module):
                 level=logging.WARNING,
             )
         heads = _head_configs(local_head, len(blocks))
-        self.local = LocalLearning(self, family, blocks, auxiliary, heads, _recomputed(with_cp, len(blocks)))
+        recomputed = recomputed_parts(with_cp, blocks)
+        if efficient_conv_bn_eval:
+            self._join_conv_and_norm(family)
+        self.local = LocalLearning(self, family, blocks, auxiliary, heads, recomputed, drop_outputs)
+
+    def _join_conv_and_norm(self, family: BackboneFamily) -> None:
+        modules = [module for segment in family.segments(self) for module in family.modules(self, segment)]
+        if not join_conv_and_norm(modules):
+            print_log(
+                f'LocalBackbone: efficient_conv_bn_eval changes nothing, because no part of {type(self).__name__} has '
+                'a BatchNorm in eval mode (norm_eval=True, frozen_stages) behind a convolution',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -176,16 +201,3 @@ def _head_configs(local_head: dict | list[dict] | None, num_blocks: int) -> list
             '(one for each block but the last)'
         )
     return list(local_head)
-
-
-def _recomputed(with_cp: bool | Sequence[int], num_blocks: int) -> frozenset[int]:
-    blocks = range(1, num_blocks + 1)
-    numbers = {True: blocks, False: ()}[with_cp] if isinstance(with_cp, bool) else with_cp
-    # A string is a sequence, and True and 1.0 are equal to 1: the types are asked for.
-    fits = isinstance(numbers, (list, tuple, range)) and all(type(i) is int and i in blocks for i in numbers)
-    if not fits or len(set(numbers)) < len(numbers):
-        raise ValueError(
-            f'LocalBackbone.with_cp takes True, False or a list of blocks, each once and from 1 to {num_blocks}, got '
-            f'{with_cp!r}'
-        )
-    return frozenset(numbers)

@@ -25,7 +25,8 @@ class LocalBranch(BaseModule):
         inputs (Tensor): Example image batch, (1, C0, H0, W0).
         position (Position): Where the block stands.
         feature (Callable): What the local head sees of an output; see :meth:`mmman.partition.BackboneFamily.feature`.
-        with_cp (bool): Whether the auxiliary network's activations are recomputed, unless its config says so itself.
+        with_cp (bool | str): Whether and how the auxiliary network's activations are recomputed, unless its config says
+            so itself; see :class:`mmman.auxiliary.AuxiliaryNetwork`.
 
     Raises:
         TypeError: If the auxiliary network is no :class:`mmman.auxiliary.AuxiliaryNetwork`.
@@ -40,13 +41,13 @@ class LocalBranch(BaseModule):
         inputs: Tensor,
         position: Position,
         feature: Callable[[State], Tensor],
-        with_cp: bool = False,
+        with_cp: bool | str = False,
     ) -> None:
         super().__init__()
         self.feature = feature
         self.auxiliary = _build_auxiliary(auxiliary, sources) if auxiliary else None
         if with_cp and self.auxiliary is not None and 'with_cp' not in auxiliary:
-            self.auxiliary.with_cp = True
+            self.auxiliary.with_cp = with_cp
         self.eval()
         self.head = MODELS.build(head, default_args=dict(example=self.output(x, inputs), position=position))
 

@@ -1,6 +1,6 @@
 """What stands under ``local`` on a backbone: its blocks, what local learning adds to them, and how they are trained."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -12,8 +12,10 @@ from mmman.local_heads import Position
 from mmman.memory import recompute
 from mmman.partition import BackboneFamily, Block, State, detached
 
+from .dropped_outputs import dropped, keys_to_drop
 from .local_branch import LocalBranch
 from .local_step import LocalStep
+from .with_cp import Piece, pieces_of
 
 
 class LocalLearning(nn.ModuleDict):
@@ -30,13 +32,14 @@ class LocalLearning(nn.ModuleDict):
         blocks (list[Block]): Its K blocks.
         auxiliary (dict, optional): Config of the auxiliary networks, or None.
         heads (Sequence[dict]): Configs of the K-1 local heads.
-        recomputed (frozenset[int]): Numbers of the blocks whose activations are recomputed.
+        recomputed (Mapping[str, str]): What is recomputed, and how: see :func:`recomputed_parts`.
+        drop_outputs (Sequence[int]): Numbers of outputs of blocks 1..K-1 that nothing uses.
 
     Attributes:
         backbone (nn.Module): The backbone.
         family (BackboneFamily): See above.
         blocks (list[Block]): See above.
-        recomputed (frozenset[int]): See above.
+        modes (Mapping[str, str]): What is recomputed, and how.
         step (LocalStep, optional): The training step that is going on.
     """
 
@@ -47,19 +50,22 @@ class LocalLearning(nn.ModuleDict):
         blocks: list[Block],
         auxiliary: dict | None,
         heads: Sequence[dict],
-        recomputed: frozenset[int],
+        recomputed: Mapping[str, str],
+        drop_outputs: Sequence[int] = (),
     ) -> None:
         super().__init__()
         object.__setattr__(self, 'backbone', backbone)  # not a child: it is the parent
         self.family = family
         self.blocks = blocks
-        self.recomputed = recomputed
+        self.modes = recomputed
+        self.pieces = {block.index: pieces_of(block, recomputed) for block in blocks}
         self.step: LocalStep | None = None
         self._watchers: list[tuple[Callable[[Block], None], Callable[[Block], None]]] = []
+        self._dropped: frozenset[int] = frozenset()
         if heads:
-            self._build(auxiliary, heads)
+            self._build(auxiliary, heads, drop_outputs)
 
-    def _build(self, auxiliary: dict | None, heads: Sequence[dict]) -> None:
+    def _build(self, auxiliary: dict | None, heads: Sequence[dict], drop_outputs: Sequence[int]) -> None:
         """Build auxiliary networks and local heads, with shapes from a dry run of one small image."""
         backbone, family = self.backbone, self.family
         training = backbone.training
@@ -79,8 +85,12 @@ class LocalLearning(nn.ModuleDict):
                     inputs,
                     position,
                     family.feature,
-                    block.index in self.recomputed,
+                    self.modes.get(f'local.{block.place}', False),
                 )
+            made = [x for of_block in outputs for x in of_block]
+            segments = [segment for block in self.blocks for segment in block.segments]
+            features = {s.closes: x for s, x in zip(segments, made, strict=True) if s.closes is not None}
+            self._dropped = keys_to_drop(family, backbone, drop_outputs, features, made[-1])
         backbone.train(training)
 
     def __getitem__(self, name: str) -> LocalBranch:
@@ -99,12 +109,19 @@ class LocalLearning(nn.ModuleDict):
 
     sources = next_segments  # its name up to version 0.1
 
+    @property
+    def recomputed(self) -> frozenset[int]:
+        """Numbers of the blocks that keep nothing but the inputs of their segments."""
+        return frozenset(
+            block.index for block in self.blocks if all(p.mode == 'full' for p in self.pieces[block.index])
+        )
+
     # ---------------------------------------------------------------------------------------------------- training
 
     @property
     def changes_training(self) -> bool:
         """Whether training in these blocks is anything else than the backbone's own forward pass."""
-        return len(self.blocks) > 1 or bool(self.recomputed)
+        return len(self.blocks) > 1 or bool(self.modes)
 
     def forward(self, inputs: Tensor) -> Any:
         """Train blocks 1..K-1 on a batch, and run block K.
@@ -142,12 +159,21 @@ class LocalLearning(nn.ModuleDict):
             tuple: The block's output, and what it adds to the backbone's outputs by their index in ``out_indices``;
             with their graph.
         """
+        features: dict[int, State] = {}
+        for piece in self.pieces[block.index]:
+            run = partial(self._run_piece, piece)
+            if piece.mode is None:
+                x, own = run(x)
+            else:
+                modules = [m for segment in piece.segments for m in self.family.modules(self.backbone, segment)]
+                x, own = recompute(run, x, modules=modules, selective=piece.mode == 'selective')
+            features.update(own)
+        return x, features
+
+    def _run_piece(self, piece: Piece, x: State) -> tuple[State, dict[int, State]]:
         features = {}
-        for segment in block.segments:
-            run = partial(self.family.run, self.backbone, segment)
-            if block.index in self.recomputed:
-                run = partial(recompute, run, modules=self.family.modules(self.backbone, segment))
-            x = run(x)
+        for segment in piece.segments:
+            x = self.family.run(self.backbone, segment, x)
             if segment.closes is not None:
                 features[segment.closes] = x
         return x, features
@@ -229,7 +255,8 @@ class LocalLearning(nn.ModuleDict):
         for begins, _ in self._watchers:
             begins(block)
         x, own = self.run(block, x)
-        features.update(detached(own))
+        features.update({key: dropped(y) if key in self._dropped else detached(y) for key, y in own.items()})
+        del own
         self.learn(block, x, inputs, step)
         x = detached(x)
         for _, ends in self._watchers:

@@ -7,6 +7,34 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from .pareto import undominated
+from .planner import END_TO_END, LOCAL_LEARNING, Plan, Planner
+
+
+def plot_planner(planner: Planner, plan: Plan, path: Path) -> None:
+    """Draw all plans of both worlds, and the one that was chosen.
+
+    Args:
+        planner (Planner): The planner.
+        plan (Plan): The plan.
+        path (Path): The picture's file.
+    """
+    first = planner.end_to_end()
+    figure = Figure(figsize=(7, 4.5), layout='constrained')
+    axes = figure.subplots()
+    for name, color in ((END_TO_END, 'tab:gray'), (LOCAL_LEARNING, 'tab:blue')):
+        points = planner.frontier(name)
+        if points:
+            works = [work / planner.amount(first) for _, work in points]
+            axes.step(works, [peak / 1e6 for peak, _ in points], where='post', color=color, label=name)
+    axes.plot(
+        planner.amount(plan) / planner.amount(first), plan.peak / 1e6, '*', color='tab:red', ms=12, label=plan.name
+    )
+    axes.set_xlabel(f'{planner.by}, of end to end')
+    axes.set_ylabel('peak live MB')
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=110)
 
 
 def plot_frontier(points: Sequence[tuple[str, float, float]], work: str, path: Path) -> None:

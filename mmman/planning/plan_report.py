@@ -1,77 +1,85 @@
-"""A planner's answer as text: the frontier, and the lines to write."""
-
-from mmengine.config import Config
+"""A planner's answer as text."""
 
 from mmman.costs.units import megabytes
 from mmman.theory.cost_model import smallest_num_blocks
 
 from .planner import Plan, Planner
 
-
-def ways(planner: Planner, by: str, least_blocks: int) -> list[Plan]:
-    """The ways end to end, and the frontier of local learning."""
-    plain = [planner.end_to_end(), planner.with_cp(), planner.recompute_all()]
-    return [*plain, *planner.frontier(by, least_blocks)]
+# Of the work of end to end: rows of the table.
+AMOUNTS = (1.0, 1.05, 1.1, 1.15, 1.25, 1.34)
 
 
-def frontier_table(planner: Planner, by: str, least_blocks: int) -> str:
-    """All ways as a Markdown table; MB are 10^6 bytes, ratios are to end to end with lean losses."""
-    plans = ways(planner, by, least_blocks)
-    first = plans[0]
-    timed = first.seconds > 0
-    lines = [
-        '| | peak MB | ratio | FLOPs |' + (' time |' if timed else '') + ' ends of blocks | recomputed |',
-        '|---|---|---|---|---|---|' + ('---|' if timed else ''),
-    ]
-    for plan in plans:
-        recomputed = [*map(str, plan.recomputed), *(['neck and heads'] if plan.neck_and_heads_recomputed else [])]
-        cells = [plan.title, megabytes(plan.peak), f'{plan.peak / first.peak:.2f}']
-        cells += [f'{plan.flops / first.flops:.2f}', *([f'{plan.seconds / first.seconds:.2f}'] if timed else [])]
-        lines.append('| ' + ' | '.join([*cells, ', '.join(plan.ends), ', '.join(recomputed)]) + ' |')
+def frontier_table(planner: Planner) -> str:
+    """What each world needs at some amounts of work, as a Markdown table.
+
+    MB are 10^6 bytes of live tensors, ratios are to end to end with lean losses and nothing recomputed.
+    """
+    first = planner.end_to_end()
+    lines = [f'| {planner.by}, of end to end | end to end, MB | | MAN++, MB | | K |', '|---|---|---|---|---|---|']
+    for amount in AMOUNTS:
+        most = amount * planner.amount(first)
+        whole, local = planner.smallest_end_to_end(most), planner.smallest_local(most)
+        cells = [f'{amount:.2f}', megabytes(whole.peak), f'{whole.peak / first.peak:.2f}']
+        if local is None:
+            cells += ['-', '', '']
+        else:
+            cells += [megabytes(local.peak), f'{local.peak / first.peak:.2f}', str(local.num_blocks)]
+        lines.append('| ' + ' | '.join(cells) + ' |')
     return '\n'.join(lines)
 
 
-def report(planner: Planner, cfg: Config, memory: int, by: str, least_blocks: int) -> str:
-    """What to write into the config to train as fast as possible within a memory.
+def describe(planner: Planner, plan: Plan) -> str:
+    """A plan in one line."""
+    first = planner.end_to_end()
+    work = planner.amount(plan) / planner.amount(first)
+    blocks = f' (blocks {", ".join(map(megabytes, plan.blocks))})' if plan.ends else ''
+    return (
+        f'{plan.title}: {megabytes(plan.peak)} MB{blocks}, {plan.peak / first.peak:.2f} of end to end, at '
+        f'{work:.3f} of its {planner.by}'
+    )
+
+
+def answer(planner: Planner, memory: int, local_learning: str) -> list[str]:
+    """What fits into a memory, and what else would.
 
     Args:
         planner (Planner): The planner.
-        cfg (Config): The config it planned for.
         memory (int): Bytes.
-        by (str): ``'flops'`` or ``'seconds'``.
-        least_blocks (int): The smallest K of local learning that is wanted.
+        local_learning (str): See :meth:`Planner.best`.
+
+    Returns:
+        list[str]: Lines.
     """
-    plans = [plan for plan in ways(planner, by, least_blocks)[:3] if plan.peak <= memory]
-    local = planner.fastest(memory, by, least_blocks)
-    if local is not None:
-        plans.append(local)
-    lines = [_by_the_paper(planner, memory), '']
-    if not plans:
-        least = min(ways(planner, by, least_blocks), key=lambda plan: plan.peak)
+    lines = []
+    best = planner.best(memory, local_learning)
+    if best is None:
+        least = planner.least(local_learning)
         lines.append(
-            f'Nothing fits into {megabytes(memory)} MB: the least is {megabytes(least.peak)} MB ({least.title}). Take '
-            'fewer or smaller images, or lighter local heads'
+            f'Nothing fits into {megabytes(memory)} MB: the least is {describe(planner, least)}. Take fewer or smaller '
+            'images, --amp, or a smaller batch with optim_wrapper.accumulative_counts'
         )
-        return '\n'.join(lines)
-    best = min(plans, key=lambda plan: getattr(plan, by))
-    lines.append(f'The fastest within {megabytes(memory)} MB, by {by}: {best.title}, {megabytes(best.peak)} MB. Write:')
-    lines += ['', best.lines(cfg)]
-    if local is not None and best is not local:
-        lines += [
-            '',
-            f'The fastest of local learning: {local.title}, {megabytes(local.peak)} MB:',
-            '',
-            local.lines(cfg),
-        ]
-    lines += ['', 'All with lean losses: mmman.LeanFocalLoss for FocalLoss, mmman.LeanCrossEntropyLoss for mmseg.']
-    return '\n'.join(lines)
+    else:
+        lines.append(f'The least work within {megabytes(memory)} MB: {describe(planner, best)}')
+        others = {
+            'the best end to end': planner.best_end_to_end(memory),
+            'the best of local learning': planner.best_local(memory),
+        }
+        for name, other in others.items():
+            if other is None:
+                lines.append(f'- {name}: nothing fits')
+            elif other != best:
+                lines.append(f'- {name}: {describe(planner, other)}')
+    return [*lines, _by_the_paper(planner, memory)]
 
 
 def _by_the_paper(planner: Planner, memory: int) -> str:
     """The paper's smallest K for the same target (eq. 18), which knows nothing of parameters and heads."""
-    target, layers = memory / planner.end_to_end().peak, planner.count
-    start = f'The paper (eq. 18; {layers} equal layers, no parameters, no heads) would have '
+    layers = len(planner.costs.units)
+    if not layers:
+        return '- the paper (eq. 18): no K, because the backbone cannot be taken apart'
+    target = memory / planner.end_to_end().peak
+    start = f'- the paper (eq. 18; {layers} equal layers, no parameters, no heads): '
     try:
-        return f'{start}K = {smallest_num_blocks(min(target, 1.0), layers)} for {target:.2f} of end to end.'
+        return f'{start}K = {smallest_num_blocks(min(target, 1.0), layers)} for {target:.2f} of end to end'
     except ValueError as error:
-        return f'{start}no K for {target:.2f} of end to end: {error}'
+        return f'{start}no K for {target:.2f} of end to end, {error}'

@@ -11,6 +11,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
+from mmman.apis.any_batch import testing_batch, training_batch
 from mmman.apis.config_parts import dicts_in, find_backbone, without_weights
 from mmman.apis.default_heads import classes_of, toolbox_of_model
 from mmman.models import find_local_backbone
@@ -18,7 +19,6 @@ from mmman.partition import family_of
 from mmman.registry import MODELS
 from mmman.toolboxes import type_name
 
-from .any_batch import batches
 from .cpu_stand_ins import stand_in
 from .stand_in_text import with_small_language_model
 from .toolbox_faults import mend, mended
@@ -96,7 +96,8 @@ def _train_and_test(model: nn.Module, cfg: Config, example: torch.Tensor, scale:
         if getattr(padding, 'size', None) is not None:  # to the size of the real images
             padding.size = size
     masks = _reads_masks(cfg.get('train_dataloader'))
-    in_training, in_testing = batches(toolbox, cfg.model, size, classes_of(cfg.model) or 3, masks)
+    kind = (toolbox, cfg.model, size, classes_of(cfg.model) or 3, masks)
+    in_training, in_testing = training_batch(*kind), testing_batch(*kind)
     if channels == 1:  # grey
         for batch in (in_training, in_testing):
             batch['inputs'] = [image[:1] for image in batch['inputs']]

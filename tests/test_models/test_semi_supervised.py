@@ -7,9 +7,9 @@ import torch
 from mmengine.config import ConfigDict
 from scenarios.training import build_model, optim_wrapper_for, train
 
+from mmman.apis.any_batch import semi_supervised_batch
 from mmman.models import find_local_backbone
 from mmman.testing import tiny_retinanet
-from mmman.zoo.any_batch import semi_supervised_batch
 
 
 def semi_supervised(num_blocks):

@@ -7,22 +7,30 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData, PixelData
 
-from mmman.apis.config_parts import inner_model
 from mmman.toolboxes import type_name
+
+from .config_parts import inner_model
 
 BRANCHES = ('sup', 'unsup_teacher', 'unsup_student')
 
 
 def detection_batch(
-    model: Mapping[str, Any], size: tuple[int, int], num_classes: int, with_masks: bool = True
+    model: Mapping[str, Any],
+    size: tuple[int, int],
+    num_classes: int,
+    with_masks: bool = True,
+    num_images: int = 2,
+    num_objects: int = 3,
 ) -> dict[str, Any]:
-    """Two images with boxes, masks, a semantic map and proposals, as mmdet's pipelines give them.
+    """Images with boxes, masks, a semantic map and proposals, as mmdet's pipelines give them.
 
     Args:
         model (Mapping): The model's config.
         size (tuple[int, int]): Height and width.
         num_classes (int): Number of classes.
         with_masks (bool): Whether the objects have masks. Defaults to True.
+        num_images (int): Number of images. Defaults to 2.
+        num_objects (int): Number of objects in each. Defaults to 3.
     """
     from mmdet.structures import DetDataSample
     from mmdet.structures.bbox import HorizontalBoxes
@@ -30,8 +38,8 @@ def detection_batch(
 
     rng, (height, width) = np.random.RandomState(0), size
     inputs, samples = [], []
-    for i in range(2):
-        count = 3
+    for i in range(num_images):
+        count = num_objects
         corner = rng.rand(count, 2) * (width / 2, height / 2)
         boxes = np.hstack([corner, corner + (0.2 + 0.3 * rng.rand(count, 2)) * (width, height)]).astype(np.float32)
         masks = np.zeros((count, height, width), dtype=np.uint8)
@@ -75,12 +83,17 @@ def detection_batch(
 
 
 def video_batch(
-    model: Mapping[str, Any], size: tuple[int, int], num_classes: int, with_masks: bool = True
+    model: Mapping[str, Any],
+    size: tuple[int, int],
+    num_classes: int,
+    with_masks: bool = True,
+    num_images: int = 2,
+    num_objects: int = 3,
 ) -> dict[str, Any]:
     """A video of two frames, a key frame and a reference, with the same objects; see :func:`detection_batch`."""
     from mmdet.structures import TrackDataSample
 
-    frames = detection_batch(model, size, num_classes, with_masks)
+    frames = detection_batch(model, size, num_classes, with_masks, 2, num_objects)
     samples = frames['data_samples']
     for i, sample in enumerate(samples):
         sample.set_metainfo(dict(frame_id=i, ori_video_length=2, video_id=0, video_length=2))
@@ -94,22 +107,34 @@ def video_batch(
 
 
 def semi_supervised_batch(
-    model: Mapping[str, Any], size: tuple[int, int], num_classes: int, with_masks: bool = False
+    model: Mapping[str, Any],
+    size: tuple[int, int],
+    num_classes: int,
+    with_masks: bool = False,
+    num_images: int = 2,
+    num_objects: int = 3,
 ) -> dict[str, Any]:
     """The same images for every branch of a semi-supervised detector; see :func:`detection_batch`."""
-    branches = {name: detection_batch(model, size, num_classes, with_masks) for name in BRANCHES}
+    branches = {
+        name: detection_batch(model, size, num_classes, with_masks, num_images, num_objects) for name in BRANCHES
+    }
     return {key: {name: batch[key] for name, batch in branches.items()} for key in ('inputs', 'data_samples')}
 
 
 def segmentation_batch(
-    model: Mapping[str, Any], size: tuple[int, int], num_classes: int, with_masks: bool = False
+    model: Mapping[str, Any],
+    size: tuple[int, int],
+    num_classes: int,
+    with_masks: bool = False,
+    num_images: int = 2,
+    num_objects: int = 3,
 ) -> dict[str, Any]:
-    """Two images with label maps, edges and depths, as mmseg's pipelines give them; see :func:`detection_batch`."""
+    """Images with label maps, edges and depths, as mmseg's pipelines give them; see :func:`detection_batch`."""
     from mmseg.structures import SegDataSample
 
     rng, (height, width) = np.random.RandomState(0), size
     inputs, samples = [], []
-    for _ in range(2):
+    for _ in range(num_images):
         labels = torch.zeros((1, height, width), dtype=torch.long)
         for label in range(1, min(num_classes, 4)):
             top, left = rng.randint(0, height // 2), rng.randint(0, width // 2)
@@ -134,27 +159,37 @@ def segmentation_batch(
 
 
 def classification_batch(
-    model: Mapping[str, Any], size: tuple[int, int], num_classes: int, with_masks: bool = False
+    model: Mapping[str, Any],
+    size: tuple[int, int],
+    num_classes: int,
+    with_masks: bool = False,
+    num_images: int = 4,
+    num_objects: int = 3,
 ) -> dict[str, Any]:
-    """Four images with a label each; several labels where the head's name says so; see :func:`detection_batch`."""
+    """Images with a label each; several labels where the head's name says so; see :func:`detection_batch`."""
     from mmpretrain.structures import DataSample
 
     rng, (height, width) = np.random.RandomState(0), size
     head = str((model.get('head') or {}).get('type'))
     several = 'MultiLabel' in head or 'CSRA' in head
     samples = []
-    for i in range(4):
+    for i in range(num_images):
         label = [i % num_classes, (i + 1) % num_classes] if several else i % num_classes
         sample = DataSample(metainfo=dict(img_shape=size, ori_shape=size, num_classes=num_classes)).set_gt_label(label)
         if several:
             sample.set_gt_score(torch.zeros(num_classes).index_fill(0, torch.tensor(label), 1.0))
         samples.append(sample)
-    images = torch.from_numpy(rng.randint(0, 255, (4, 3, height, width), dtype=np.uint8))
+    images = torch.from_numpy(rng.randint(0, 255, (num_images, 3, height, width), dtype=np.uint8))
     return dict(inputs=images, data_samples=samples)
 
 
 def identities_batch(
-    model: Mapping[str, Any], size: tuple[int, int], num_classes: int, with_masks: bool = False
+    model: Mapping[str, Any],
+    size: tuple[int, int],
+    num_classes: int,
+    with_masks: bool = False,
+    num_images: int = 4,
+    num_objects: int = 3,
 ) -> dict[str, Any]:
     """Two images of each of two persons in one sample, as for re-identification; see :func:`detection_batch`."""
     from mmdet.structures import ReIDDataSample
@@ -164,10 +199,15 @@ def identities_batch(
     return dict(inputs=[images], data_samples=[sample])
 
 
-def batches(
-    toolbox: str, model: Mapping[str, Any], size: tuple[int, int], num_classes: int, with_masks: bool
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A batch to train a model with, and one to test it with.
+def training_batch(
+    toolbox: str,
+    model: Mapping[str, Any],
+    size: tuple[int, int],
+    num_classes: int,
+    with_masks: bool,
+    **numbers: int,
+) -> dict[str, Any]:
+    """A batch to train a model with.
 
     Args:
         toolbox (str): The toolbox whose kind of model it is.
@@ -175,18 +215,25 @@ def batches(
         size (tuple[int, int]): Height and width.
         num_classes (int): Number of classes.
         with_masks (bool): Whether the objects have masks.
+        **numbers (int): ``num_images`` and ``num_objects``; see :func:`detection_batch`.
     """
-    make = dict(mmdet=detection_batch, mmseg=segmentation_batch, mmpretrain=classification_batch)[toolbox]
+    kinds = dict(TrackDataPreprocessor=video_batch, ReIDDataPreprocessor=identities_batch)
+    kinds['MultiBranchDataPreprocessor'] = semi_supervised_batch
     processor = model.get('data_preprocessor') or {}
-    of_videos = type_name(processor.get('type')) == 'TrackDataPreprocessor'
-    of_branches = type_name(processor.get('type')) == 'MultiBranchDataPreprocessor'
-    in_training = in_testing = video_batch if of_videos else make
-    if of_branches:
-        in_training = semi_supervised_batch
-    elif type_name(processor.get('type')) == 'ReIDDataPreprocessor':
-        in_training = in_testing = identities_batch
-    elif processor.get('use_det_processor'):
-        in_training = make
-    training, testing = (kind(model, size, num_classes, with_masks) for kind in (in_training, in_testing))
-    # Some models predict for one image only (guided anchoring, trackers).
-    return training, {key: value[:1] for key, value in testing.items()}
+    make = kinds.get(type_name(processor.get('type')), _MAKERS[toolbox])
+    if processor.get('use_det_processor'):
+        make = _MAKERS[toolbox]
+    return make(model, size, num_classes, with_masks, **numbers)
+
+
+def testing_batch(
+    toolbox: str, model: Mapping[str, Any], size: tuple[int, int], num_classes: int, with_masks: bool
+) -> dict[str, Any]:
+    """A batch to test a model with, of one image: some models predict for no more; see :func:`training_batch`."""
+    kinds = dict(TrackDataPreprocessor=video_batch, ReIDDataPreprocessor=identities_batch)
+    processor = model.get('data_preprocessor') or {}
+    make = kinds.get(type_name(processor.get('type')), _MAKERS[toolbox])
+    return {key: value[:1] for key, value in make(model, size, num_classes, with_masks).items()}
+
+
+_MAKERS = dict(mmdet=detection_batch, mmseg=segmentation_batch, mmpretrain=classification_batch)

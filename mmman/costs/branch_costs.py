@@ -1,0 +1,143 @@
+"""What auxiliary network and local head cost at the end of any block."""
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from mmengine.model import revert_sync_batchnorm
+from torch import Tensor, nn
+
+from mmman.local_heads import BlockOutput, Position
+from mmman.models import LocalBranch, normalisation_of
+from mmman.partition import State, tensors
+
+from .live_bytes import tensors_of
+from .network import End, Network, drop_gradients, leaf
+from .part_costs import KEEP, Branch, Option
+from .timeline import Timeline
+from .unit_costs import WAYS
+
+
+def measure_branches(
+    network: Network, local_cfg: Mapping[str, Any], states: float, counting: bool
+) -> dict[tuple[int, bool], Branch]:
+    """Measure what would stand at the end of every segment, as that of the last block but one or of an earlier one.
+
+    Args:
+        network (Network): The network.
+        local_cfg (Mapping): ``auxiliary`` and ``local_head`` of a LocalBackbone's config.
+        states (float): Bytes of optimizer states for each byte of a parameter.
+        counting (bool): Whether to count bytes and operations, or to take times.
+    """
+    found, known = {}, {}
+    for i in range(len(network.segments) - 1):
+        for is_last in (False, True):
+            branch = _build(network, local_cfg, i, is_last)
+            found[i, is_last] = _Measured(network, branch, i, counting, known).cost(states)
+    return found
+
+
+def _build(network: Network, local_cfg: Mapping[str, Any], i: int, is_last: bool) -> LocalBranch:
+    head, family = local_cfg['local_head'], network.family
+    branch = LocalBranch(
+        local_cfg.get('auxiliary'),
+        [family.module(network.backbone, segment) for segment in network.segments[i + 1 :]],
+        head[-1 if is_last else 0] if isinstance(head, (list, tuple)) else head,
+        network.examples[i],
+        network.example,
+        Position(
+            1,
+            2 if is_last else 3,
+            i,
+            tuple(family.feature(x).shape for x in network.examples[i + 1 :]),
+            family.extra_tokens(network.backbone),
+        ),
+        family.feature,
+    )
+    branch.head.adapt_to(network.model)
+    return revert_sync_batchnorm(branch).train()
+
+
+class _Measured:
+    """A branch, its two parts run one after the other on the output of a segment.
+
+    Args:
+        network (Network): The network.
+        branch (LocalBranch): The branch.
+        i (int): The number of the segment.
+        counting (bool): Whether to count bytes and operations, or to take times.
+        known (dict): What is known of parts that are alike, by their look.
+    """
+
+    def __init__(self, network: Network, branch: LocalBranch, i: int, counting: bool, known: dict) -> None:
+        self.network, self.branch, self.counting, self.known = network, branch, counting, known
+        self.x = network.xs[i + 1]
+
+    def cost(self, states: float) -> Branch:
+        """What the branch costs."""
+        with torch.no_grad(), self.network.precise():
+            y = self.x if self.branch.auxiliary is None else self.branch.auxiliary(self.x)
+        head = self._once(('head', repr(self.branch.head)), y, lambda: self._measure(self.branch.head, y, self._loss))
+        auxiliary = {KEEP: Option(1, 2)}
+        if (network := self.branch.auxiliary) is not None:
+            auxiliary = {}
+            for mode in WAYS:
+                network.with_cp = mode if mode != KEEP else False
+                run = network.recomputed if mode != KEEP else network
+                auxiliary[mode] = self._once(
+                    (mode, repr(network)), self.x, lambda run=run, mode=mode: self._measure(network, self.x, run, mode)
+                )
+        return Branch(
+            auxiliary=auxiliary,
+            head=head,
+            gradients=_trained(self.branch),
+            gradients_of_head=_trained(self.branch.head),
+            resident=_resident(self.branch, states),
+        )
+
+    def _once(self, look: tuple, x: State, measure: Callable[[], Option]) -> Option:
+        look = (*look, *(t.shape for t in tensors(x)))
+        if look not in self.known:
+            self.known[look] = measure()
+        return self.known[look]
+
+    def _loss(self, y: State) -> Tensor:
+        network, feature = self.network, self.branch.feature
+        mean, std = normalisation_of(network.model)
+        output = BlockOutput(x=feature(self.x), y=feature(y), inputs=network.inputs, mean=mean, std=std)
+        losses = self.branch.head.loss(output, network.data_samples)
+        return network.model.parse_losses(losses)[0]
+
+    def _measure(self, module: nn.Module, x: State, run: Callable[[State], State], mode: str = KEEP) -> Option:
+        timeline = Timeline([*tensors_of(self.network.model, self.branch), *tensors(self.network.xs), *tensors(x)])
+        with timeline if self.counting else nullcontext():
+            timeline.mark()
+            given = leaf(x)
+            with self.network.precise():
+                results = run(given)
+            timeline.mark()
+            learning = [t for t in tensors(results) if t.requires_grad]
+            end = learning[0] if learning[0].dim() == 0 else End.apply(*learning)
+            del results, learning
+            end.backward()
+            timeline.mark()
+        drop_gradients(self.branch)
+        start = timeline.live(0)
+        return Option(
+            first=1,
+            stop=2,
+            mode=mode,
+            kept=timeline.live(1) - start,
+            forward=timeline.peak(0, 1) - start,
+            backward=timeline.peak(1, 2) - start,
+            work=timeline.work(0, 2),
+        )
+
+
+def _trained(module: nn.Module) -> int:
+    return sum(p.nbytes for p in module.parameters() if p.requires_grad)
+
+
+def _resident(module: nn.Module, states: float) -> int:
+    return sum(t.nbytes for t in tensors_of(module)) + round(states * _trained(module))

@@ -1,0 +1,79 @@
+"""Measure all parts of a config's network."""
+
+import gc
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mmengine.config import Config
+
+from mmman.models import LocalBackbone
+
+from .behind_backbone import BehindBackbone, RunsOften, WholeModel
+from .branch_costs import measure_branches
+from .dry_run import DryRun
+from .head_costs import Levels
+from .live_bytes import tensors_of
+from .network import Batch, Network, bytes_of_batch, first_images, num_images
+from .part_costs import PartCosts, extrapolated
+from .training_step import TrainingStep
+from .unit_costs import measure_units
+
+FEW = (3, 2)  # images; BatchNorm behind a pooling to 1 x 1 takes no single one
+
+
+def measure_parts(cfg: Config, local_cfg: Mapping[str, Any] | None = None, batch: Any = None) -> PartCosts:
+    """Measure every part of a config's network in dry runs, forward and backward, on one batch.
+
+    Of a larger batch two and three images are measured, from which costs go on in a straight line: its images are of
+    one size.
+
+    Args:
+        cfg (Config): A config that trains end to end. If its backbone is a ``mmman.LocalBackbone`` of one block, and
+            runs once in a step, the backbone's segments are parts, too. Its modules are registered.
+        local_cfg (Mapping, optional): ``auxiliary`` and ``local_head`` of local learning. None: end to end only.
+        batch (optional): The batch; the first of the config's data by default.
+
+    Returns:
+        PartCosts: The costs.
+    """
+    step = TrainingStep(cfg, dry=True, batch=first_images(batch, FEW[0]) if batch is not None else None)
+    batch = step.batch if batch is None else batch
+    trained = sum(p.nbytes for p in step.model.parameters() if p.requires_grad)
+    states = sum(t.nbytes for t in tensors_of(step.optim_wrapper)) / trained
+    images = num_images(batch)
+    gc.collect()
+    gc.freeze()  # so that the collector, which is called often from here on, has little to look at
+    try:
+        with DryRun(tensors_of(step.model)):
+            batch_bytes = bytes_of_batch(step.model, batch)
+            counted, levels = [], None
+            for number in sorted({min(number, images) for number in FEW}, reverse=True):
+                costs, levels = _measure(Batch(step, batch, number), local_cfg, states, levels)
+                counted.append(costs)
+    finally:
+        gc.unfreeze()
+    costs = extrapolated(counted[-1], counted[0], images - min(FEW[-1], images))
+    resident = sum(t.nbytes for t in tensors_of(step.model, step.optim_wrapper))
+    accumulates = cfg.optim_wrapper.get('accumulative_counts', 1) > 1
+    return replace(costs, resident=resident + batch_bytes, batch=batch_bytes, accumulates=accumulates)
+
+
+def _measure(
+    batch: Batch, local_cfg: Mapping[str, Any] | None, states: float, levels: Levels | None
+) -> tuple[PartCosts, Levels]:
+    if any(isinstance(module, LocalBackbone) for module in batch.model.modules()):
+        network = Network(batch)
+        behind = BehindBackbone(network)
+        try:
+            levels = levels or behind.find()
+        except RunsOften:
+            pass
+        else:
+            heads = behind.measure(levels)
+            units = tuple(measure_units(network, True, behind.used))
+            branches = measure_branches(network, local_cfg, states, True) if local_cfg else {}
+            return PartCosts(units, heads, branches, outputs_are_features=behind.outputs_are_features), levels
+    whole = WholeModel(batch)
+    levels = levels or whole.find()
+    return PartCosts((), whole.measure(levels)), levels

@@ -1,0 +1,127 @@
+"""What each segment of a backbone costs: one after the other, and as the first of a block."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from torch import Tensor
+
+from mmman.memory.recompute import MODES
+from mmman.partition import Segment, tensors
+
+from .live_bytes import tensors_of
+from .network import End, Network, drop_gradients, leaf, num_bytes
+from .part_costs import KEEP, Option, Unit
+from .timeline import Timeline, Visit
+
+WAYS = (KEEP, *MODES)
+
+
+def measure_units(network: Network, counting: bool, used: Iterable[int]) -> list[Unit]:
+    """Measure every segment.
+
+    Args:
+        network (Network): The network.
+        counting (bool): Whether to count bytes and operations, or to take times.
+        used (Iterable[int]): Keys of the features that something behind the backbone uses.
+    """
+    chain = {mode: _run_all(network, mode, counting) for mode in WAYS}
+    first = [{mode: _run_one(network, i, mode, counting) for mode in WAYS} for i in range(len(network.segments))]
+    units = []
+    for i, segment in enumerate(network.segments):
+        units.append(
+            Unit(
+                name=segment.name,
+                stage=segment.stage,
+                closes=segment.closes,
+                output=num_bytes(network.xs[i + 1]),
+                used=segment.closes in used,
+                gradients=_gradients(network, segment),
+                ways={mode: ways[i] for mode, ways in chain.items()},
+                ways_first=first[i],
+            )
+        )
+    return units
+
+
+def _run_all(network: Network, mode: str, counting: bool) -> list[Option]:
+    """All segments in one graph, with the gradients of all features at its end, as a neck gives them."""
+    timeline = Timeline([*tensors_of(network.model), *tensors(network.xs)])
+
+    def run() -> list[Tensor]:
+        x, ends = network.inputs, []
+        for segment in network.segments:
+            with timeline.visit(segment.name) as watch:
+                watch(x := network.run(segment, x, mode))
+            if segment.closes is not None:
+                ends += tensors(x)
+        return [*ends, *tensors(x)]
+
+    _train(network, run, timeline, counting)
+    options, gradients = [], 0
+    for i in reversed(range(len(network.segments))):
+        waiting = sum(
+            num_bytes(x)
+            for x, segment in zip(network.xs[1 : i + 1], network.segments[:i], strict=True)
+            if segment.closes is not None
+        )
+        start = timeline.moments[timeline.visits[i - 1].ends] if i else timeline.moments[0]
+        options.append(_option(timeline, i, mode, start.live, waiting + gradients))
+        gradients += _gradients(network, network.segments[i])
+    return options[::-1]
+
+
+def _gradients(network: Network, segment: Segment) -> int:
+    params = network.family.parameters(network.backbone, segment)
+    return sum(p.nbytes for p in params if p.requires_grad)
+
+
+def _run_one(network: Network, i: int, mode: str, counting: bool) -> Option:
+    """One segment, given an input that wants no gradient."""
+    timeline = Timeline([*tensors_of(network.model), *tensors(network.xs)])
+    x = leaf(network.xs[i], False)
+
+    def run() -> list[Tensor]:
+        with timeline.visit(network.segments[i].name) as watch:
+            watch(y := network.run(network.segments[i], x, mode))
+        return tensors(y)
+
+    _train(network, run, timeline, counting)
+    return replace(_option(timeline, 0, mode, timeline.moments[0].live, 0), first=i, stop=i + 1)
+
+
+def _train(network: Network, run: Callable[[], list[Tensor]], timeline: Timeline, counting: bool) -> None:
+    def forward_and_backward() -> None:
+        timeline.mark()
+        with network.precise():
+            learning = {id(x): x for x in run() if x.requires_grad}
+        if learning:
+            end = End.apply(*learning.values())
+            learning.clear()
+            end.backward()
+        timeline.mark()
+
+    if counting:
+        with timeline:
+            forward_and_backward()
+    else:
+        forward_and_backward()
+    drop_gradients(network.model)
+
+
+def _option(timeline: Timeline, i: int, mode: str, start: int, others: int) -> Option:
+    visit: Visit = timeline.visits[i]
+    backward, work = 0, timeline.work(visit.begins, visit.ends)
+    if visit.returns is not None:
+        end = timeline.end_of_backward(visit, timeline.visits)
+        backward = timeline.peak(visit.returns, end) - start - others
+        work += timeline.work(visit.returns, end)
+    return Option(
+        first=i,
+        stop=i + 1,
+        mode=mode,
+        part=visit.name,
+        kept=timeline.live(visit.ends) - start,
+        forward=timeline.peak(visit.begins, visit.ends) - start,
+        backward=backward,
+        work=work,
+    )

@@ -1,0 +1,36 @@
+"""Convolution and norm in one, where the norm is in evaluation mode: the convolution's output is not kept."""
+
+from collections.abc import Iterable
+
+from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval_for_single_model
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def join_conv_and_norm(modules: Iterable[nn.Module]) -> int:
+    """From now on, modules run each convolution and the BatchNorm behind it as one, while the norm is in eval mode.
+
+    It is mmengine's ``efficient_conv_bn_eval``, part by part: the norm's factor goes into the convolution's weight
+    (https://arxiv.org/abs/2305.11624). Results are the same up to rounding. In training mode nothing changes.
+
+    Args:
+        modules (Iterable[nn.Module]): The modules. Those that torch.fx cannot trace stay as they are.
+
+    Returns:
+        int: How many modules run otherwise now.
+    """
+    changed = 0
+    for module in modules:
+        if not has_norm_in_eval(module) or isinstance(module, _BatchNorm):
+            continue
+        try:
+            turn_on_efficient_conv_bn_eval_for_single_model(module)
+        except Exception:  # whatever the module's own code raises on a traced input
+            continue
+        changed += 1
+    return changed
+
+
+def has_norm_in_eval(module: nn.Module) -> bool:
+    """Whether there is a BatchNorm in eval mode in a module that trains, or is about to."""
+    return any(isinstance(m, _BatchNorm) and not m.training and m.track_running_stats for m in module.modules())

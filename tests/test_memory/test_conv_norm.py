@@ -1,0 +1,73 @@
+"""Convolution and norm in one: less is kept, results are mmengine's, to rounding; copies have weights of their own."""
+
+import copy
+
+import pytest
+import torch
+from mmdet.models.backbones import ResNet
+from torch import nn
+
+from mmman.costs import LiveBytes, tensors_of
+from mmman.memory.conv_norm import join_conv_and_norm
+
+
+def backbone(depth):
+    torch.manual_seed(0)
+    model = ResNet(depth, base_channels=8, norm_eval=True, frozen_stages=1)
+    model.train()
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(norm.weight)
+    return model, [unit for stage in model.res_layers for unit in getattr(model, stage)]
+
+
+def gradients(model):
+    model.zero_grad()
+    outputs = model(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)))
+    sum(x.square().mean() for x in outputs).backward()
+    return [*outputs, *(p.grad for p in model.parameters() if p.grad is not None)]
+
+
+@pytest.mark.parametrize('depth', [18, 50])
+def test_results_are_the_same_to_rounding(depth):
+    model, units = backbone(depth)
+    names, before = list(model.state_dict()), gradients(model)
+    assert join_conv_and_norm(units) == len(units)
+    after = gradients(model)
+    assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-5) for a, b in zip(before, after, strict=True))
+    assert list(model.state_dict()) == names
+
+
+def test_less_is_kept():
+    model, units = backbone(18)
+    x = torch.randn(2, 3, 256, 256)
+
+    def kept():
+        with LiveBytes([x, *tensors_of(model)]) as live:
+            start = live.current
+            outputs = model(x)
+            assert outputs[-1].requires_grad
+            return live.current - start
+
+    before = kept()
+    join_conv_and_norm(units)
+    assert kept() < 0.9 * before
+
+
+def test_a_copy_has_its_own_weights():
+    _, units = backbone(18)
+    join_conv_and_norm(units)
+    unit = copy.deepcopy(units[-1])
+    x = torch.randn(1, 64, 4, 4)
+    with torch.no_grad():
+        same = torch.equal(unit(x), units[-1](x))
+        unit.conv1.weight.mul_(2)
+        assert same and not torch.equal(unit(x), units[-1](x))
+
+
+def test_norms_in_training_mode_are_left_alone():
+    model = ResNet(18, base_channels=8, norm_eval=False)
+    model.train()
+    assert join_conv_and_norm([model.layer1[0], model.layer2[0]]) == 0

@@ -1,0 +1,64 @@
+"""`tools/plan.py` and what a user says in its place: a memory."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from scenarios.runner import tiny_run_cfg
+
+from mmman.apis import launch
+from mmman.apis.localization import NotLocalizableError, localize
+from mmman.apis.planned_batch import planned_batch
+from mmman.costs import TrainingStep
+from mmman.costs.units import parse_bytes
+from mmman.toolboxes import type_name
+
+PLAN = Path(__file__).parents[2] / 'tools/plan.py'
+
+
+@pytest.fixture(scope='module')
+def stock(tmp_path_factory, bccd):
+    """The file of a small stock config."""
+    folder = tmp_path_factory.mktemp('stock')
+    cfg = tiny_run_cfg(None, folder, *bccd)
+    cfg.train_dataloader.dataset.pipeline[2].scale = (320, 192)
+    cfg.dump(folder / 'stock.py')
+    return folder / 'stock.py'
+
+
+def plan(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, 'argv', ['plan.py', *map(str, arguments)])
+    runpy.run_path(str(PLAN), run_name='__main__')
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize('local_learning', ['never', 'always'])
+def test_a_planned_config_inherits_and_trains_within_its_memory(stock, tmp_path, monkeypatch, capsys, local_learning):
+    out, picture, memory = tmp_path / 'planned.py', tmp_path / 'plan.png', '20MB'
+    options = ('--memory', memory, '--objects', 5, '--local-learning', local_learning)
+    text = plan(monkeypatch, capsys, stock, *options, '--out', out, picture)
+    assert 'The least work within 20 MB' in text and picture.stat().st_size > 1000
+    assert out.read_text() in text
+    cfg = launch.load_config(str(out), work_dir=str(tmp_path))
+    assert ('ends' in cfg.local_learning.get('partition', {})) == (local_learning == 'always')
+    cfg.log_level = 'ERROR'
+    batch = planned_batch(Config.fromfile(stock), None, 5)
+    assert TrainingStep(cfg, dry=True, batch=batch).bytes().peak <= 1.03 * parse_bytes(memory)
+
+
+def test_what_does_not_fit_is_said(stock, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        plan(monkeypatch, capsys, stock, '--memory', '1MB', '--objects', 5)
+    assert 'Nothing fits into 1 MB: the least is' in capsys.readouterr().out
+
+
+def test_a_memory_in_the_place_of_choices(stock):
+    cfg = launch.load_config(str(stock), local_learning='8GB')
+    assert type_name(cfg.model.backbone.type) == 'ResNet'  # all fits end to end
+    assert type_name(cfg.model.bbox_head.loss_cls.type) == 'LeanFocalLoss'
+    cfg = launch.load_config(str(stock), local_learning='20MB')
+    assert cfg.model.backbone.with_cp
+    with pytest.raises(NotLocalizableError, match="memory='8 apples'"):
+        localize(Config.fromfile(stock), memory='8 apples')
