@@ -1,6 +1,7 @@
 """A batch for any model of the toolboxes: random images with every target that a config's model may ask for."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -87,13 +88,12 @@ def video_batch(
     size: tuple[int, int],
     num_classes: int,
     with_masks: bool = True,
-    num_images: int = 2,
     num_objects: int = 3,
 ) -> dict[str, Any]:
     """A video of two frames, a key frame and a reference, with the same objects; see :func:`detection_batch`."""
     from mmdet.structures import TrackDataSample
 
-    frames = detection_batch(model, size, num_classes, with_masks, 2, num_objects)
+    frames = detection_batch(model, size, num_classes, with_masks, num_objects=num_objects)
     samples = frames['data_samples']
     for i, sample in enumerate(samples):
         sample.set_metainfo(dict(frame_id=i, ori_video_length=2, video_id=0, video_length=2))
@@ -127,7 +127,6 @@ def segmentation_batch(
     num_classes: int,
     with_masks: bool = False,
     num_images: int = 2,
-    num_objects: int = 3,
 ) -> dict[str, Any]:
     """Images with label maps, edges and depths, as mmseg's pipelines give them; see :func:`detection_batch`."""
     from mmseg.structures import SegDataSample
@@ -164,7 +163,6 @@ def classification_batch(
     num_classes: int,
     with_masks: bool = False,
     num_images: int = 4,
-    num_objects: int = 3,
 ) -> dict[str, Any]:
     """Images with a label each; several labels where the head's name says so; see :func:`detection_batch`."""
     from mmpretrain.structures import DataSample
@@ -188,8 +186,6 @@ def identities_batch(
     size: tuple[int, int],
     num_classes: int,
     with_masks: bool = False,
-    num_images: int = 4,
-    num_objects: int = 3,
 ) -> dict[str, Any]:
     """Two images of each of two persons in one sample, as for re-identification; see :func:`detection_batch`."""
     from mmdet.structures import ReIDDataSample
@@ -215,14 +211,13 @@ def training_batch(
         size (tuple[int, int]): Height and width.
         num_classes (int): Number of classes.
         with_masks (bool): Whether the objects have masks.
-        **numbers (int): ``num_images`` and ``num_objects``; see :func:`detection_batch`.
+        **numbers (int): ``num_images`` and ``num_objects``, for the kinds of batches that have them; see
+            :func:`detection_batch`.
     """
-    kinds = dict(TrackDataPreprocessor=video_batch, ReIDDataPreprocessor=identities_batch)
-    kinds['MultiBranchDataPreprocessor'] = semi_supervised_batch
     processor = model.get('data_preprocessor') or {}
-    make = kinds.get(type_name(processor.get('type')), _MAKERS[toolbox])
-    if processor.get('use_det_processor'):
-        make = _MAKERS[toolbox]
+    make = MAKERS[toolbox] if processor.get('use_det_processor') else _maker(toolbox, model, IN_TRAINING)
+    takes = inspect.signature(make).parameters
+    numbers = {name: number for name, number in numbers.items() if name in takes}
     return make(model, size, num_classes, with_masks, **numbers)
 
 
@@ -230,10 +225,15 @@ def testing_batch(
     toolbox: str, model: Mapping[str, Any], size: tuple[int, int], num_classes: int, with_masks: bool
 ) -> dict[str, Any]:
     """A batch to test a model with, of one image: some models predict for no more; see :func:`training_batch`."""
-    kinds = dict(TrackDataPreprocessor=video_batch, ReIDDataPreprocessor=identities_batch)
-    processor = model.get('data_preprocessor') or {}
-    make = kinds.get(type_name(processor.get('type')), _MAKERS[toolbox])
-    return {key: value[:1] for key, value in make(model, size, num_classes, with_masks).items()}
+    batch = _maker(toolbox, model, IN_TESTING)(model, size, num_classes, with_masks)
+    return {key: value[:1] for key, value in batch.items()}
 
 
-_MAKERS = dict(mmdet=detection_batch, mmseg=segmentation_batch, mmpretrain=classification_batch)
+MAKERS = dict(mmdet=detection_batch, mmseg=segmentation_batch, mmpretrain=classification_batch)
+# By the model's data preprocessor, where that tells another kind of batch.
+IN_TESTING = dict(TrackDataPreprocessor=video_batch, ReIDDataPreprocessor=identities_batch)
+IN_TRAINING = dict(IN_TESTING, MultiBranchDataPreprocessor=semi_supervised_batch)
+
+
+def _maker(toolbox: str, model: Mapping[str, Any], kinds: Mapping[str, Callable]) -> Callable:
+    return kinds.get(type_name((model.get('data_preprocessor') or {}).get('type')), MAKERS[toolbox])

@@ -69,6 +69,11 @@ def dicts_in(*parts: Any) -> Iterator[Any]:
             yield from dicts_in(*part)
 
 
+def is_local(model: Any) -> bool:
+    """Whether there is a LocalBackbone in a model's config."""
+    return any(type_name(part.get('type')) == 'LocalBackbone' for part in dicts_in(model))
+
+
 def without_weights(config: Any) -> Any:
     """The config of a model or a part of it that loads no pretrained weights.
 

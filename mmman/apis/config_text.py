@@ -49,7 +49,7 @@ def short_config(path: str, cfg: Config, out: str, num_blocks: int | None = None
     Raises:
         NotLocalizableError: If it cannot be trained in blocks, or inherited by a config of text.
     """
-    if cfg.get('lazy_imports') or not path.endswith(('.py', '.json', '.yaml', '.yml')):
+    if not can_be_inherited(path, cfg):
         raise NotLocalizableError(
             f"'{path}' is a lazy config, which a config of text cannot inherit: train it by "
             'tools/train.py --local-learning K'
@@ -64,11 +64,10 @@ def short_config(path: str, cfg: Config, out: str, num_blocks: int | None = None
     settings = {'_delete_': True, **backbone.to_dict(), 'backbone': PLACEHOLDER}
     choices = ''.join(f'{WHY.get(name, "")}        {name}={as_text(value, 8)},\n' for name, value in settings.items())
     choices = choices.replace(repr(PLACEHOLDER), '{{_base_.model.backbone}}')
-    base = base_of(path, out)
     lines = [
         f'# {osp.splitext(osp.basename(path))[0]}, trained by MAN++ in blocks:',
         *(f'# - {block}' for block in _blocks_of(cfg, backbone)),
-        f"_base_ = '{base}'",
+        f"_base_ = '{base_of(path, out)}'",
         f'custom_imports = {as_text(dict(local.custom_imports))}',
         '# An optimizer for each block, local losses in the log, checkpoints that resume exactly.',
         "runner_type = 'mmman.LocalRunner'",
@@ -76,6 +75,11 @@ def short_config(path: str, cfg: Config, out: str, num_blocks: int | None = None
         f'model = dict(\n    backbone=dict(\n{choices}    )\n)',
     ]
     return '\n'.join(lines) + '\n'
+
+
+def can_be_inherited(path: str, cfg: Config) -> bool:
+    """Whether a config of text can inherit a config, which no lazy one lets it."""
+    return not cfg.get('lazy_imports') and path.endswith(('.py', '.json', '.yaml', '.yml'))
 
 
 def base_of(path: str, out: str) -> str:

@@ -86,17 +86,17 @@ def localize(
     saving = {name: value for name, value in saving.items() if value}
     if whole and not saving:
         cfg = without_local_settings(lean_losses(cfg) if lean else cfg)
-        return cfg if recompute is None else _with_recompute_hook(cfg, recompute)
+        if recompute:
+            cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), recompute_hook(recompute)]
+        return cfg
     cfg = one_block(cfg) if whole else wrap_backbone(cfg, num_blocks, partition, auxiliary, local_head)
     if lean:  # the local heads' losses, too
         cfg = lean_losses(cfg)
     holder, key = find_backbone(cfg.model, local=True)
     holder[key].update(saving)
     if recompute:
-        cfg = _with_recompute_hook(cfg, recompute)
-    imports = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
-    names = imports['imports'] if isinstance(imports['imports'], list) else [imports['imports']]
-    cfg.custom_imports = dict(imports) | dict(imports=[*(n for n in names if n != 'mmman'), 'mmman'])
+        cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), recompute_hook(recompute)]
+    cfg.custom_imports = imports_with_mmman(cfg)
     cfg.model_wrapper_cfg = dict(type='mmman.LocalDistributedDataParallel', **wrapper_options)
     return complete_config(cfg)
 
@@ -162,13 +162,23 @@ def without_local_settings(cfg: Config) -> Config:
     return cfg
 
 
-def _with_recompute_hook(cfg: Config, recompute: Mapping[str, Sequence[str]]) -> Config:
+def imports_with_mmman(cfg: Config) -> dict[str, Any]:
+    """A config's ``custom_imports`` with mmman behind its own."""
+    imports = cfg.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
+    names = imports['imports'] if isinstance(imports['imports'], list) else [imports['imports']]
+    return dict(imports) | dict(imports=[*(n for n in names if n != 'mmman'), 'mmman'])
+
+
+def recompute_hook(recompute: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The hook that recomputes what of neck and heads is named, by how.
+
+    Raises:
+        NotLocalizableError: If there is another key than ``full`` and ``selective``.
+    """
     known = {'full': 'parts', 'selective': 'selective'}
     if unknown := sorted({*recompute} - {*known}):
         raise NotLocalizableError(f'local_learning.recompute has the keys full and selective, got {unknown[0]!r}')
-    parts = {known[mode]: list(names) for mode, names in recompute.items()}
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), dict(type='mmman.RecomputeHook', **parts)]
-    return cfg
+    return dict(type='mmman.RecomputeHook', **{known[mode]: list(names) for mode, names in recompute.items()})
 
 
 def check_choices(choices: Mapping[str, Any]) -> None:

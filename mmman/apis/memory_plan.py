@@ -11,10 +11,10 @@ from mmman.costs.units import megabytes, parse_bytes
 from mmman.planning import Plan, Planner
 from mmman.planning.plan_report import answer, describe
 from mmman.planning.plan_settings import settings_of
-from mmman.toolboxes import type_name
 
-from .config_parts import dicts_in
-from .config_text import as_text, base_of
+from .config_parts import dicts_in, is_local
+from .config_text import as_text, base_of, can_be_inherited
+from .localization import imports_with_mmman, recompute_hook
 from .plan_costs import CannotPlanError, Measured, measure_config
 
 
@@ -59,12 +59,12 @@ def plan_config(cfg: Config, memory: str | int, local_learning: str = 'if-better
     measured = measure_config(cfg, **question)
     planner = Planner(measured.costs)
     plan = planner.best(memory, local_learning)
+    lines = answer(planner, memory, local_learning)
     if plan is None:
-        raise CannotPlanError(answer(planner, memory, local_learning)[0])
-    made = MemoryPlan(measured, planner, plan, memory)
-    for line in answer(planner, memory, local_learning):
+        raise CannotPlanError(lines[0])
+    for line in lines:
         print_log(f'plan: {line}', logger='current')
-    return made
+    return MemoryPlan(measured, planner, plan, memory)
 
 
 def planned_config(
@@ -82,35 +82,27 @@ def planned_config(
         batch_size (int, optional): Images in a batch, where that is not the config's own.
 
     Raises:
-        CannotPlanError: If a config of text cannot inherit it, or it is one of local learning already.
+        CannotPlanError: If a config of text cannot inherit it.
     """
-    if cfg.get('lazy_imports') or not path.endswith(('.py', '.json', '.yaml', '.yml')):
+    if not can_be_inherited(path, cfg):
         raise CannotPlanError(
             f"'{path}' is a lazy config, which a config of text cannot inherit: train it by "
             'tools/train.py --local-learning 8GB'
         )
-    base = base_of(path, out)
-    imports = list((cfg.get('custom_imports') or {}).get('imports', []))
-    imports = [*(name for name in imports if name != 'mmman'), 'mmman']
     settings = settings_of(plan, planner.costs)
     lines = [
         f'# {osp.splitext(osp.basename(path))[0]}, planned for {about}.',
         f'# Expected: {describe(planner, plan)}.',
-        f"_base_ = '{base}'",
-        f'custom_imports = {as_text(dict(imports=imports, allow_failed_imports=False))}',
+        f"_base_ = '{base_of(path, out)}'",
+        f'custom_imports = {as_text(imports_with_mmman(cfg))}',
     ]
-    if is_local(cfg):
+    if is_local(cfg.model):
         lines += _lines_of_local(cfg, settings)
     else:
         lines += ["runner_type = 'mmman.LocalRunner'", f'local_learning = {as_text(settings)}']
     if batch_size:
         lines.append(f'train_dataloader = dict(batch_size={batch_size})')
     return '\n'.join(lines) + '\n'
-
-
-def is_local(cfg: Config) -> bool:
-    """Whether a config's model has a ``mmman.LocalBackbone``."""
-    return any(type_name(part.get('type')) == 'LocalBackbone' for part in dicts_in(cfg.model))
 
 
 def _lines_of_local(cfg: Config, settings: dict[str, Any]) -> list[str]:
@@ -128,9 +120,7 @@ def _lines_of_local(cfg: Config, settings: dict[str, Any]) -> list[str]:
             backbone[name] = settings[name]
     lines = [f'model = {as_text(dict(backbone=backbone))}']
     if recompute := settings.get('recompute'):
-        parts = {'parts': recompute.get('full', []), 'selective': recompute.get('selective', [])}
-        hook = dict(type='mmman.RecomputeHook', **{key: value for key, value in parts.items() if value})
-        lines.append(f'default_hooks = {as_text(dict(recompute=hook))}')
+        lines.append(f'default_hooks = {as_text(dict(recompute=recompute_hook(recompute)))}')
     lines.append('# With lean losses: mmman.LeanFocalLoss for FocalLoss, mmman.LeanCrossEntropyLoss for mmseg.')
     return lines
 

@@ -17,14 +17,13 @@ from mmengine.utils import import_modules_from_strings
 
 from mmman.costs import CannotRunDry, measure_parts
 from mmman.costs.part_costs import PartCosts
-from mmman.costs.variants import lean_losses
-from mmman.costs.variants import mixed_precision as in_mixed_precision
+from mmman.costs.variants import hooks_but, lean_losses, mixed_precision, plain_settings
 from mmman.memory.conv_norm import has_norm_in_eval
 from mmman.registry import MODELS
 from mmman.toolboxes import register_toolbox, toolbox_of, type_name
 
 from .config_parts import NotLocalizableError, dicts_in, find_backbone, without_weights
-from .localization import MAN_PLUS_PLUS, check_training, one_block, without_local_settings, wrap_backbone
+from .localization import MAN_PLUS_PLUS, check_training, one_block, wrap_backbone
 from .planned_batch import planned_batch
 
 
@@ -129,7 +128,7 @@ def measure_here(cfg: Config, batch_size: int | None, num_objects: int | None, a
         raise CannotPlanError(str(error)) from None
     plain, local, why = both_worlds(cfg)
     if amp or type_name(plain.optim_wrapper.get('type')) == 'AmpOptimWrapper':
-        plain = in_mixed_precision(plain)
+        plain = mixed_precision(plain)
     with DefaultScope.overwrite_default_scope(toolbox_of(cfg)):
         try:
             costs = measure_parts(plain, local, batch)
@@ -154,8 +153,9 @@ def both_worlds(cfg: Config) -> tuple[Config, Mapping[str, Any] | None, str]:
         tuple: The config that trains end to end with lean losses, its backbone in one block where it can be taken
         apart; the settings of local learning, or None; why not.
     """
-    cfg, why = lean_losses(without_local_settings(cfg)), ''
-    _drop_local_settings(cfg)
+    cfg, why = lean_losses(plain_settings(cfg)), ''
+    cfg.pop('local_learning', None)
+    cfg.custom_hooks = hooks_but(cfg, 'RecomputeHook')
     holder, key = _backbone_of(cfg)
     if holder is None:
         return cfg, None, 'it has no backbone'
@@ -192,15 +192,3 @@ def _backbone_of(cfg: Config) -> tuple[Any, Any]:
         return find_backbone(cfg.model, local=True)
     except NotLocalizableError:
         return None, None
-
-
-def _drop_local_settings(cfg: Config) -> None:
-    """Take away what local learning has added to a config beside the backbone."""
-    wrapper = cfg.optim_wrapper
-    if type_name(wrapper.get('constructor')) == 'LocalOptimWrapperConstructor':
-        wrapper.pop('constructor')
-        if base := wrapper.pop('base_constructor', None):
-            wrapper.constructor = base
-    cfg.pop('model_wrapper_cfg', None)
-    hooks = cfg.get('custom_hooks') or []
-    cfg.custom_hooks = [h for h in hooks if type_name(h.get('type')) not in ('LocalLossHook', 'RecomputeHook')]

@@ -16,17 +16,18 @@ from .default_heads import classes_of, toolbox_of_model
 NUM_OBJECTS = 50  # in an image, where neither user nor data say
 # Of an image whose resizing keeps its ratio: so it fills the 1333 x 800 of mmdet's configs.
 LONG_TO_SHORT = 5 / 3
-# Argument that says an image's size, by transform, and whether the height comes first.
+# Argument that says an image's width and height, by transform.
 RESIZES = {
-    'Resize': ('scale', False),
-    'RandomResize': ('scale', False),
-    'RandomChoiceResize': ('scales', False),
-    'RandomResizedCrop': ('scale', False),
-    'ResizeEdge': ('scale', False),
-    'Mosaic': ('img_scale', False),
-    'CachedMosaic': ('img_scale', False),
-    'Pad': ('size', False),
+    'Resize': 'scale',
+    'RandomResize': 'scale',
+    'RandomChoiceResize': 'scales',
+    'RandomResizedCrop': 'scale',
+    'ResizeEdge': 'scale',
+    'Mosaic': 'img_scale',
+    'CachedMosaic': 'img_scale',
+    'Pad': 'size',
 }
+# Height and width.
 CROPS = {'RandomCrop': 'crop_size', 'CenterCrop': 'crop_size', 'RandomCenterCropPad': 'crop_size'}
 
 
@@ -130,8 +131,8 @@ def _after(pipeline: Sequence[Any], size: tuple[int, int] | None) -> tuple[int, 
         elif name in CROPS and step.get(CROPS[name]) and not str(step.get('crop_type', '')).startswith('relative'):
             crop = _pair(step[CROPS[name]])
             size = crop if size is None else (min(size[0], crop[0]), min(size[1], crop[1]))
-        elif name in RESIZES and step.get(RESIZES[name][0]):
-            size = _resized(step, step[RESIZES[name][0]])
+        elif name in RESIZES and step.get(RESIZES[name]):
+            size = _resized(step, step[RESIZES[name]])
     return size
 
 

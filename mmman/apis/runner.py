@@ -1,15 +1,12 @@
 """mmengine's runner for configs of local learning, which turns any config into one, or fills in what they all say."""
 
-from typing import Any
-
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from mmman.registry import RUNNERS
-from mmman.toolboxes import type_name
 
 from .complete import complete_config
-from .config_parts import dicts_in
+from .config_parts import is_local
 from .localization import check_choices, localize
 from .processes import join_processes
 
@@ -51,12 +48,7 @@ def prepare_config(cfg: Config | ConfigDict) -> Config | ConfigDict:
     """
     options = cfg.get('local_learning')
     # Base configs have dicts under this name, which others copy into their backbone.
-    if options is None or _is_local(cfg.get('model')):
+    if options is None or is_local(cfg.get('model')):
         return complete_config(cfg)
     check_choices(options)
     return localize(cfg, **options)
-
-
-def _is_local(model: Any) -> bool:
-    """Whether there is a LocalBackbone in a model's config."""
-    return any(type_name(part.get('type')) == 'LocalBackbone' for part in dicts_in(model))

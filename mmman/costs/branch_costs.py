@@ -1,7 +1,6 @@
 """What auxiliary network and local head cost at the end of any block."""
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -19,22 +18,19 @@ from .timeline import Timeline
 from .unit_costs import WAYS
 
 
-def measure_branches(
-    network: Network, local_cfg: Mapping[str, Any], states: float, counting: bool
-) -> dict[tuple[int, bool], Branch]:
+def measure_branches(network: Network, local_cfg: Mapping[str, Any], states: float) -> dict[tuple[int, bool], Branch]:
     """Measure what would stand at the end of every segment, as that of the last block but one or of an earlier one.
 
     Args:
         network (Network): The network.
         local_cfg (Mapping): ``auxiliary`` and ``local_head`` of a LocalBackbone's config.
         states (float): Bytes of optimizer states for each byte of a parameter.
-        counting (bool): Whether to count bytes and operations, or to take times.
     """
     found, known = {}, {}
     for i in range(len(network.segments) - 1):
         for is_last in (False, True):
             branch = _build(network, local_cfg, i, is_last)
-            found[i, is_last] = _Measured(network, branch, i, counting, known).cost(states)
+            found[i, is_last] = _Measured(network, branch, i, known).cost(states)
     return found
 
 
@@ -66,19 +62,18 @@ class _Measured:
         network (Network): The network.
         branch (LocalBranch): The branch.
         i (int): The number of the segment.
-        counting (bool): Whether to count bytes and operations, or to take times.
         known (dict): What is known of parts that are alike, by their look.
     """
 
-    def __init__(self, network: Network, branch: LocalBranch, i: int, counting: bool, known: dict) -> None:
-        self.network, self.branch, self.counting, self.known = network, branch, counting, known
+    def __init__(self, network: Network, branch: LocalBranch, i: int, known: dict) -> None:
+        self.network, self.branch, self.known = network, branch, known
         self.x = network.xs[i + 1]
 
     def cost(self, states: float) -> Branch:
         """What the branch costs."""
         with torch.no_grad(), self.network.precise():
             y = self.x if self.branch.auxiliary is None else self.branch.auxiliary(self.x)
-        head = self._once(('head', repr(self.branch.head)), y, lambda: self._measure(self.branch.head, y, self._loss))
+        head = self._once(('head', repr(self.branch.head)), y, lambda: self._measure(y, self._loss))
         auxiliary = {KEEP: Option(1, 2)}
         if (network := self.branch.auxiliary) is not None:
             auxiliary = {}
@@ -86,7 +81,7 @@ class _Measured:
                 network.with_cp = mode if mode != KEEP else False
                 run = network.recomputed if mode != KEEP else network
                 auxiliary[mode] = self._once(
-                    (mode, repr(network)), self.x, lambda run=run, mode=mode: self._measure(network, self.x, run, mode)
+                    (mode, repr(network)), self.x, lambda run=run, mode=mode: self._measure(self.x, run, mode)
                 )
         return Branch(
             auxiliary=auxiliary,
@@ -109,9 +104,9 @@ class _Measured:
         losses = self.branch.head.loss(output, network.data_samples)
         return network.model.parse_losses(losses)[0]
 
-    def _measure(self, module: nn.Module, x: State, run: Callable[[State], State], mode: str = KEEP) -> Option:
+    def _measure(self, x: State, run: Callable[[State], State], mode: str = KEEP) -> Option:
         timeline = Timeline([*tensors_of(self.network.model, self.branch), *tensors(self.network.xs), *tensors(x)])
-        with timeline if self.counting else nullcontext():
+        with timeline:
             timeline.mark()
             given = leaf(x)
             with self.network.precise():

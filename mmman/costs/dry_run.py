@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
+from mmman.memory.operations import written_by
+
 aten = torch.ops.aten
 
 TRAINING = 5  # the position of native_batch_norm's argument
@@ -75,7 +77,7 @@ class DryRun(TorchDispatchMode):
             return self._choose(func, args, kwargs)
         if func.namespace not in TORCH_NAMESPACES:
             return tree_map_only(Tensor, self._mark, func(*args, **kwargs))
-        written = _written(func, args, kwargs)
+        written = written_by(func, args, kwargs)
         for tensor in tree_leaves(written):
             self._mark(tensor)
         aliases = [result.alias_info for result in func._schema.returns]
@@ -141,14 +143,6 @@ def _zeros(size: torch.Size, stride: tuple[int, ...], dtype: torch.dtype, device
         return torch.empty_strided(size, stride, dtype=dtype, device=device).zero_()
     length = 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     return torch.from_numpy(np.zeros(length * dtype.itemsize, np.uint8)).view(dtype).as_strided(size, stride)
-
-
-def _written(func: Any, args: tuple, kwargs: dict) -> list[Any]:
-    """The arguments that an operation writes to, tensors or lists of them."""
-    names = [argument.name for argument in func._schema.arguments]
-    given = dict(zip(names, args, strict=False)) | kwargs
-    written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
-    return [given[name] for name in written if given.get(name) is not None]
 
 
 class _Result(NamedTuple):

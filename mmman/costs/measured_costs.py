@@ -71,8 +71,8 @@ def _measure(
             pass
         else:
             heads = behind.measure(levels)
-            units = tuple(measure_units(network, True, behind.used))
-            branches = measure_branches(network, local_cfg, states, True) if local_cfg else {}
+            units = tuple(measure_units(network, behind.used))
+            branches = measure_branches(network, local_cfg, states) if local_cfg else {}
             return PartCosts(units, heads, branches, outputs_are_features=behind.outputs_are_features), levels
     whole = WholeModel(batch)
     levels = levels or whole.find()

@@ -128,11 +128,6 @@ class PartCosts:
     outputs_are_features: bool = False
     efficient_conv_bn_eval: bool = False
 
-    @property
-    def gradients(self) -> int:
-        """Bytes of all gradients of the plain model."""
-        return sum(unit.gradients for unit in self.units) + max(h.gradients for h in self.heads.values())
-
 
 def extrapolated(one: Any, two: Any, more: int) -> Any:
     """The costs of a batch with so many more images than ``one`` was measured with, from those of one more.

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from mmman.partition import tensors
 
 from .live_bytes import LiveBytes
 
@@ -75,7 +76,7 @@ class Timeline(LiveBytes):
     """Live bytes and work, with moments: whenever a part begins or ends, and whenever its backward begins.
 
     Autograd runs the operations of a graph in the reverse of the order in which they were recorded. So the backward of
-    a part lasts until that of the part before it begins. Where the context is not entered, times alone are recorded.
+    a part lasts until that of the part before it begins.
 
     Args:
         tensors (Iterable[Tensor]): What is alive at the start.
@@ -99,8 +100,7 @@ class Timeline(LiveBytes):
         if func.overloadpacket in flop_registry:
             self._flops += flop_registry[func.overloadpacket](*args, **kwargs, out_val=out)
         elif not func.is_view:
-            results = (out,) if isinstance(out, Tensor) else tree_leaves(out)
-            self._moved += sum(leaf.nbytes for leaf in results if isinstance(leaf, Tensor))
+            self._moved += out.nbytes if isinstance(out, Tensor) else sum(x.nbytes for x in tensors(out))
         return out
 
     def mark(self) -> int:
@@ -124,9 +124,8 @@ class Timeline(LiveBytes):
             if visit.returns is None:
                 visit.returns = self.mark()
 
-        tensors = [leaf for leaf in tree_leaves(results) if isinstance(leaf, Tensor)]
-        visit.output = sum({x.untyped_storage()._cdata: x.nbytes for x in tensors}.values())
-        for x in tensors:
+        visit.output = sum({x.untyped_storage()._cdata: x.nbytes for x in tensors(results)}.values())
+        for x in tensors(results):
             if x.grad_fn is not None:
                 x.grad_fn.register_prehook(begin)
 

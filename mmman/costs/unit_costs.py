@@ -16,16 +16,15 @@ from .timeline import Timeline, Visit
 WAYS = (KEEP, *MODES)
 
 
-def measure_units(network: Network, counting: bool, used: Iterable[int]) -> list[Unit]:
+def measure_units(network: Network, used: Iterable[int]) -> list[Unit]:
     """Measure every segment.
 
     Args:
         network (Network): The network.
-        counting (bool): Whether to count bytes and operations, or to take times.
         used (Iterable[int]): Keys of the features that something behind the backbone uses.
     """
-    chain = {mode: _run_all(network, mode, counting) for mode in WAYS}
-    first = [{mode: _run_one(network, i, mode, counting) for mode in WAYS} for i in range(len(network.segments))]
+    chain = {mode: _run_all(network, mode) for mode in WAYS}
+    first = [{mode: _run_one(network, i, mode) for mode in WAYS} for i in range(len(network.segments))]
     units = []
     for i, segment in enumerate(network.segments):
         units.append(
@@ -43,7 +42,7 @@ def measure_units(network: Network, counting: bool, used: Iterable[int]) -> list
     return units
 
 
-def _run_all(network: Network, mode: str, counting: bool) -> list[Option]:
+def _run_all(network: Network, mode: str) -> list[Option]:
     """All segments in one graph, with the gradients of all features at its end, as a neck gives them."""
     timeline = Timeline([*tensors_of(network.model), *tensors(network.xs)])
 
@@ -56,7 +55,7 @@ def _run_all(network: Network, mode: str, counting: bool) -> list[Option]:
                 ends += tensors(x)
         return [*ends, *tensors(x)]
 
-    _train(network, run, timeline, counting)
+    _train(network, run, timeline)
     options, gradients = [], 0
     for i in reversed(range(len(network.segments))):
         waiting = sum(
@@ -75,7 +74,7 @@ def _gradients(network: Network, segment: Segment) -> int:
     return sum(p.nbytes for p in params if p.requires_grad)
 
 
-def _run_one(network: Network, i: int, mode: str, counting: bool) -> Option:
+def _run_one(network: Network, i: int, mode: str) -> Option:
     """One segment, given an input that wants no gradient."""
     timeline = Timeline([*tensors_of(network.model), *tensors(network.xs)])
     x = leaf(network.xs[i], False)
@@ -85,12 +84,12 @@ def _run_one(network: Network, i: int, mode: str, counting: bool) -> Option:
             watch(y := network.run(network.segments[i], x, mode))
         return tensors(y)
 
-    _train(network, run, timeline, counting)
+    _train(network, run, timeline)
     return replace(_option(timeline, 0, mode, timeline.moments[0].live, 0), first=i, stop=i + 1)
 
 
-def _train(network: Network, run: Callable[[], list[Tensor]], timeline: Timeline, counting: bool) -> None:
-    def forward_and_backward() -> None:
+def _train(network: Network, run: Callable[[], list[Tensor]], timeline: Timeline) -> None:
+    with timeline:
         timeline.mark()
         with network.precise():
             learning = {id(x): x for x in run() if x.requires_grad}
@@ -100,11 +99,6 @@ def _train(network: Network, run: Callable[[], list[Tensor]], timeline: Timeline
             end.backward()
         timeline.mark()
 
-    if counting:
-        with timeline:
-            forward_and_backward()
-    else:
-        forward_and_backward()
     drop_gradients(network.model)
 
 

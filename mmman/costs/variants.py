@@ -39,12 +39,19 @@ def end_to_end(cfg: Config) -> Config:
         ValueError: If there is no such backbone.
     """
     cfg = copy.deepcopy(cfg)
-    backbone, wrapper = cfg.model.backbone, cfg.optim_wrapper
+    backbone = cfg.model.backbone
     if type_name(backbone.type) != 'LocalBackbone':
         raise ValueError(
             f'the backbone is a {type_name(backbone.type)}, not a mmman.LocalBackbone: name a config of it'
         )
     cfg.model.backbone = backbone.backbone
+    return plain_settings(cfg)
+
+
+def plain_settings(cfg: Config) -> Config:
+    """The config without what local learning sets beside the model: runner, wrapper, constructor, hook."""
+    cfg = copy.deepcopy(cfg)
+    wrapper = cfg.optim_wrapper
     if type_name(wrapper.get('constructor')) == 'LocalOptimWrapperConstructor':
         del wrapper.constructor
     if base := wrapper.pop('base_constructor', None):
@@ -52,7 +59,7 @@ def end_to_end(cfg: Config) -> Config:
     if type_name(cfg.get('runner_type')) == 'LocalRunner':
         cfg.pop('runner_type')
     cfg.pop('model_wrapper_cfg', None)
-    cfg.custom_hooks = _hooks_but(cfg, 'LocalLossHook')
+    cfg.custom_hooks = hooks_but(cfg, 'LocalLossHook')
     return cfg
 
 
@@ -139,10 +146,10 @@ def nothing_recomputed(cfg: Config) -> Config:
     """The config without recomputation."""
     cfg = copy.deepcopy(cfg)
     cfg.model.backbone.with_cp = False
-    cfg.custom_hooks = _hooks_but(cfg, 'RecomputeHook')
+    cfg.custom_hooks = hooks_but(cfg, 'RecomputeHook')
     return cfg
 
 
-def _hooks_but(cfg: Config, name: str) -> list:
+def hooks_but(cfg: Config, name: str) -> list:
     """The config's custom hooks, those of one type left out."""
     return [hook for hook in cfg.get('custom_hooks') or [] if type_name(hook.get('type')) != name]

@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
+from .operations import arguments_of, written_by
+
 
 class KeptProducts:
     """The results of a function's convolutions and matrix products, from its forward to its second run.
@@ -74,7 +76,7 @@ class KeepProducts(TorchDispatchMode):
 
     def _watch(self, func: Any, args: tuple, kwargs: dict) -> None:
         """Give up a result that is changed after it was seen: what saw it needs it as it was."""
-        changed = {_storage(x) for x in changed_by(func, args, kwargs)}
+        changed = {_storage(x) for x in _tensors(written_by(func, args, kwargs))}
         for storage in {_storage(x) for x in _tensors((args, kwargs))} & self._maker.keys():
             maker = self._maker[storage]
             if storage not in changed:
@@ -114,18 +116,9 @@ class UseKeptProducts(TorchDispatchMode):
                     self._done.add(storage._cdata)
                     weakref.finalize(storage, self._done.discard, storage._cdata)
                 return kept
-        elif (changed := changed_by(func, args, kwargs)) and _storage(changed[0]) in self._done:
+        elif (changed := list(_tensors(written_by(func, args, kwargs)))) and _storage(changed[0]) in self._done:
             return changed[0]
         return func(*args, **kwargs)
-
-
-def changed_by(func: Any, args: tuple, kwargs: dict) -> list[Tensor]:
-    """The arguments that an operation writes to."""
-    written = [a for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
-    if not written:
-        return []
-    given = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
-    return [x for a in written for x in _tensors(given.get(a.name))]
 
 
 def _is_product(func: Any) -> bool:
@@ -133,8 +126,7 @@ def _is_product(func: Any) -> bool:
 
 
 def _draws(func: Any, args: tuple, kwargs: dict) -> bool:
-    given = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
-    return bool(given.get('dropout_p', 0))
+    return bool(arguments_of(func, args, kwargs).get('dropout_p', 0))
 
 
 def _tensors(nested: Any) -> Iterable[Tensor]:

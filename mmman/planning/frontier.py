@@ -9,7 +9,7 @@ and of two ways through the later parts of which one needs no more bytes and no 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,12 +44,9 @@ class Frontier:
         works = np.append(self.works, np.inf)  # -1: nothing
         return works[np.searchsorted(self.peaks, peaks, side='right') - 1]
 
-    def way(self, peak: float) -> list[Any]:
-        """The choices of the way with the least work within a peak, in order."""
-        i = int(np.searchsorted(self.peaks, peak, side='right')) - 1
-        if i < 0:
-            raise ValueError(f'no way needs {peak} bytes or less: the least is {self.peaks[0]}')
-        return self.choices_of(i)
+    def raised(self, more: float) -> 'Frontier':
+        """The same ways with some bytes more."""
+        return replace(self, peaks=self.peaks + more)
 
     def choices_of(self, i: int) -> list[Any]:
         """The choices of way ``i``, in order."""
@@ -100,15 +97,8 @@ def frontier_of(steps: Iterable[Step], step: float) -> Frontier:
         works.append(work)
         choices.append(np.full(len(peak), number))
         nexts.append(np.arange(len(peak)))
-    return _undominated(
-        *map(np.concatenate, (peaks, works, choices, nexts)), step, [(s.choice, s.following) for s in steps]
-    )
-
-
-def merged(frontiers: Iterable[tuple[Any, Frontier]], more: float = 0.0) -> Frontier:
-    """The frontier of several, each under a name, with some bytes more."""
-    steps = [Step(name, -np.inf, more, 0.0, frontier) for name, frontier in frontiers]
-    return frontier_of(steps, 0.0)
+    taken = [(each.choice, each.following) for each in steps]
+    return _undominated(*map(np.concatenate, (peaks, works, choices, nexts)), step, taken)
 
 
 def _undominated(

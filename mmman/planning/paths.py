@@ -9,9 +9,11 @@ For every sum and every largest peak there is a shortest path; the frontier is m
 """
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 
+from .pareto import undominated
 from .worlds import LocalBlocks, Worlds
 
 # Largest peaks, and sums of what branches add, are told apart so finely: finer ones count as the next larger.
@@ -64,12 +66,7 @@ class Paths:
             better = np.append(True, works[1:] < np.minimum.accumulate(works)[:-1]) & np.isfinite(works)
             for peak, work in zip(peaks[better].tolist(), works[better].tolist(), strict=True):
                 found.append(Path(self.worlds.resident + added + peak, work, peak, added))
-        found.sort(key=lambda path: (path.work, path.peak))
-        best: list[Path] = []
-        for path in found:
-            if not best or path.peak < best[-1].peak:
-                best.append(path)
-        return best
+        return undominated(found, attrgetter('peak'), attrgetter('work'))
 
     def blocks_of(self, path: Path) -> list[LocalBlocks]:
         """The blocks of a path, but for the last, whose first unit follows them."""
@@ -119,13 +116,9 @@ class Paths:
                         continue
                     reached = (block.last + 1, self._sum(added, block.added), min(have + 1, needed), block.is_last)
                     known = states.setdefault(block.last + 1, {})
-                    if reached not in known or steps is None:
-                        better = reached not in known or None
-                    else:
-                        better = bool(total[0] < known[reached][0])
-                    known[reached] = np.minimum(known[reached], total) if reached in known else total
-                    if steps is not None and better:
+                    if steps is not None and (reached not in known or total[0] < known[reached][0]):
                         steps[reached] = (block, state)
+                    known[reached] = np.minimum(known[reached], total) if reached in known else total
         return ends
 
     def _sum(self, added: int, more: int) -> int:

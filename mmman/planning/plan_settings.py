@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmman.costs.part_costs import PartCosts
+from mmman.memory.recompute import MODES
 
 from .planner import Plan
 
@@ -30,8 +31,7 @@ def settings_of(plan: Plan, costs: PartCosts) -> dict[str, Any]:
 
 
 def _by_mode(parts: Mapping[str, str]) -> dict[str, list[str]]:
-    modes = ('full', 'selective')
-    found = {mode: [part for part, own in parts.items() if own == mode] for mode in modes}
+    found = {mode: [part for part, own in parts.items() if own == mode] for mode in MODES}
     return {mode: names for mode, names in found.items() if names}
 
 

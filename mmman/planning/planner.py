@@ -4,15 +4,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from mmman.costs.part_costs import KEEP, Option, PartCosts
 from mmman.costs.timeline import Work
+from mmman.memory.recompute import MODES
 from mmman.models.with_cp import TO
 
-from .paths import Paths
+from .frontier import Frontier
+from .paths import Path, Paths
 from .worlds import Worlds
 
 END_TO_END, LOCAL_LEARNING = 'end to end', 'MAN++'
@@ -55,7 +56,7 @@ class Plan:
         """The name, with K where there are several blocks, and how much is recomputed."""
         name = f'{self.name}, K={self.num_blocks}' if self.ends else self.name
         modes = Counter([*self.backbone.values(), *self.behind.values()])
-        parts = [f'{modes[mode]} {mode}' for mode in ('full', 'selective') if modes[mode]]
+        parts = [f'{modes[mode]} {mode}' for mode in MODES if modes[mode]]
         return f'{name} ({", ".join(parts)})' if parts else name
 
 
@@ -152,17 +153,15 @@ class Planner:
         """
         if name == LOCAL_LEARNING:
             return [(path.peak, path.work) for path in self._local]
-        whole = self._one_block
-        return [(self.worlds.resident + p, w) for p, w in zip(whole.peaks.tolist(), whole.works.tolist(), strict=True)][
-            ::-1
-        ]
+        peaks = self.worlds.resident + self._one_block.peaks
+        return list(zip(peaks.tolist(), self._one_block.works.tolist(), strict=True))[::-1]
 
     @cached_property
-    def _one_block(self):
+    def _one_block(self) -> Frontier:
         return self.worlds.last_blocks[0]
 
     @cached_property
-    def _local(self):
+    def _local(self) -> list[Path]:
         return self._paths.frontier()
 
     # ------------------------------------------------------------------------------------------ from ways to plans
@@ -170,9 +169,9 @@ class Planner:
     def _in_one_block(self, i: int) -> Plan:
         choices = self._one_block.choices_of(i)
         peak = round(self.worlds.resident + self._one_block.peaks[i])
-        return self._plan(END_TO_END, (), choices, (peak,))
+        return self._plan(END_TO_END, (), choices, (peak,), 0)
 
-    def _along(self, path) -> Plan:
+    def _along(self, path: Path) -> Plan:
         blocks, units = self._paths.blocks_of(path), self.costs.units
         added = sum(block.added for block in blocks)
         ways = [(block.frontier, place_of(units[block.last].name)) for block in blocks]
@@ -186,20 +185,14 @@ class Planner:
             choices += own
             peaks.append(round(self.worlds.resident + added + frontier.peaks[i]))
         ends = tuple(units[block.last].name for block in blocks)
-        return self._plan(LOCAL_LEARNING, ends, choices, tuple(peaks))
+        return self._plan(LOCAL_LEARNING, ends, choices, tuple(peaks), blocks[-1].last + 1)
 
     def _plan(
-        self,
-        name: str,
-        ends: tuple[str, ...],
-        choices: Sequence[Any],
-        peaks: tuple[int, ...],
+        self, name: str, ends: tuple[str, ...], options: Sequence[Option], peaks: tuple[int, ...], first: int
     ) -> Plan:
-        names = {unit.name for unit in self.costs.units} | {place_of(unit.name) for unit in self.costs.units}
-        options = [choice for choice in choices if isinstance(choice, Option)]
+        """The plan whose last block begins with unit ``first``."""
+        names = {name for unit in self.costs.units for name in (unit.name, place_of(unit.name))}
         recomputed = {o.part: o.mode for o in options if o.part is not None and o.mode != KEEP}
-        work = sum((option.work for option in options), start=Work())
-        first = next((i for i, unit in enumerate(self.costs.units) if unit.name == ends[-1]), -1) + 1 if ends else 0
         return Plan(
             name=name,
             ends=ends,
@@ -207,7 +200,7 @@ class Planner:
             behind={part: mode for part, mode in recomputed.items() if part.partition(TO)[0] not in names},
             peak=max(peaks),
             blocks=peaks,
-            work=work + self.worlds.heads_behind(first).work,
+            work=sum((option.work for option in options), start=self.worlds.heads_behind(first).work),
         )
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from mmman.costs.part_costs import Branch, Heads, Option, PartCosts
 from mmman.costs.timeline import Work
 
-from .frontier import Frontier, Step, frontier_of, merged
+from .frontier import Frontier, Step, frontier_of
 from .runs import LONGEST_RUN, ways_through
 
 # Of ways with the same FLOPs the one that computes fewer bytes again: this is what a byte counts for.
@@ -76,7 +76,7 @@ class Worlds:
                 self.count - 1, behind, heads.gradients, others, [0] * self.count
             ):
                 if self._count_of_features(first) == count:
-                    found[first] = merged([(None, frontier)], self.received(first))
+                    found[first] = frontier.raised(self.received(first))
         return [found[i] for i in range(self.count)]
 
     def local_blocks(self) -> Iterator[LocalBlocks]:
@@ -91,7 +91,7 @@ class Worlds:
             added = branch.resident + stay * branch.gradients
             for first, frontier in self._through_units(last, behind, branch.gradients, others, twice):
                 if any(unit.gradients for unit in units[first : last + 1]):
-                    frontier = merged([(branch, frontier)], self.received(first) + behind_backbone)
+                    frontier = frontier.raised(self.received(first) + behind_backbone)
                     yield LocalBlocks(first, last, is_last, added, frontier)
 
     def _branch_frontier(self, branch: Branch) -> Frontier:

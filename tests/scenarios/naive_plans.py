@@ -28,6 +28,10 @@ def random_costs(seed, num_units):
             ),
         }
 
+    def recomputed(stop, part, most):
+        kept, forward, backward = rng.randint(0, most), rng.randint(0, 60), rng.randint(20, 90)
+        return Option(0, stop, 'full', part, kept, forward, backward, Work(rng.randint(1, 20)))
+
     units = []
     for i in range(num_units):
         output = rng.randint(1, 30)
@@ -43,26 +47,7 @@ def random_costs(seed, num_units):
             Option(i, i + 1, kept=rng.randint(0, 40), forward=rng.randint(0, 60), backward=rng.randint(0, 80))
             for i in range(2)
         ]
-        whole = Option(
-            0,
-            2,
-            'full',
-            'neck:0',
-            rng.randint(0, 20),
-            rng.randint(0, 60),
-            rng.randint(20, 90),
-            Work(rng.randint(1, 20)),
-        )
-        one = Option(
-            0,
-            1,
-            'full',
-            'part:0',
-            rng.randint(0, 10),
-            rng.randint(0, 60),
-            rng.randint(20, 90),
-            Work(rng.randint(1, 20)),
-        )
+        whole, one = recomputed(2, 'neck:0', 20), recomputed(1, 'part:0', 10)
         heads[count] = Heads(2, (*steps, whole, one), rng.randint(0, 20), Work(rng.randint(20, 60)))
     branches = {}
     for i, is_last in product(range(num_units - 1), (False, True)):
