@@ -62,8 +62,8 @@ def localize(
         drop_outputs (Sequence[int]): Outputs of the backbone that nothing uses; see there. Defaults to none.
         efficient_conv_bn_eval (bool): Whether convolutions and norms in eval mode run as one; see there. Defaults to
             False.
-        memory (str | int, optional): Bytes, such as ``'8GB'``, in the place of all choices but ``auxiliary`` and
-            ``local_head``: the plan with the least work that fits is made and taken, which may be one end to end.
+        memory (str | int, optional): Bytes, such as ``'8GB'``, in the place of all other choices: the plan with the
+            least work that fits is made and taken, which may be one end to end.
 
     Returns:
         Config: The new config.
@@ -76,6 +76,9 @@ def localize(
     if memory is not None:
         from .memory_plan import plan_config  # which turns configs into local ones to measure them
 
+        others = (num_blocks, partition, local_head, with_cp, recompute)
+        if any(each is not None for each in others) or auxiliary != MAN_PLUS_PLUS or drop_outputs:
+            raise NotLocalizableError(f'give memory={memory!r} or other choices, not both: the plan makes them')
         return localize(cfg, **plan_config(cfg, memory).settings)
     check_training(cfg)
     wrapper_options = ddp_options(cfg)

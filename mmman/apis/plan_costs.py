@@ -156,12 +156,15 @@ def both_worlds(cfg: Config) -> tuple[Config, Mapping[str, Any] | None, str]:
     cfg, why = lean_losses(plain_settings(cfg)), ''
     cfg.pop('local_learning', None)
     cfg.custom_hooks = hooks_but(cfg, 'RecomputeHook')
+    for name, hook in (cfg.get('default_hooks') or {}).items():  # where a planned config has it
+        if hook is not None and type_name(hook.get('type')) == 'RecomputeHook':
+            cfg.default_hooks[name] = None
     holder, key = _backbone_of(cfg)
     if holder is None:
         return cfg, None, 'it has no backbone'
     if type_name(holder[key].get('type')) == 'LocalBackbone':
-        local = {name: holder[key].get(name) for name in ('auxiliary', 'local_head')}
-        local.setdefault('auxiliary', MAN_PLUS_PLUS)
+        wrapper = holder[key]
+        local = dict(auxiliary=wrapper.get('auxiliary', MAN_PLUS_PLUS), local_head=wrapper.get('local_head'))
         holder[key] = holder[key].backbone
     else:
         try:

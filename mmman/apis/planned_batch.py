@@ -88,7 +88,9 @@ def image_size(cfg: Config) -> tuple[int, int]:
         sizes = [part.get('img_size', part.get('input_size')) for part in dicts_in(inner_model(cfg.model))]
         sizes = [s for s in sizes if isinstance(s, (int, list, tuple))]
         if not sizes:
-            raise ValueError('the config does not say how large its images are: give --image-size HEIGHT WIDTH')
+            raise ValueError(
+                'the config does not say how large its images are: write a Resize into its training pipeline'
+            )
         size = _pair(sizes[0])
     return size
 

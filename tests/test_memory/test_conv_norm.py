@@ -71,3 +71,25 @@ def test_norms_in_training_mode_are_left_alone():
     model = ResNet(18, base_channels=8, norm_eval=False)
     model.train()
     assert join_conv_and_norm([model.layer1[0], model.layer2[0]]) == 0
+
+
+class Unit(nn.Module):
+    """Convolution and norm, and a dropout that is a function of the mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+
+    def forward(self, x):
+        return nn.functional.dropout(self.norm(self.conv(x)), 0.5, self.training)
+
+
+def test_evaluation_is_the_modules_own_of_copies_too():
+    unit, x = Unit(), torch.randn(1, 3, 8, 8)
+    unit.norm.eval()
+    plain = copy.deepcopy(unit).eval()(x)
+    assert join_conv_and_norm([unit]) == 1
+    dropped = unit(x)
+    assert (dropped == 0).any() and not torch.equal(dropped, plain)
+    assert torch.equal(copy.deepcopy(unit).eval()(x), plain)
+    assert torch.equal(unit.eval()(x), plain)

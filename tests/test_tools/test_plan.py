@@ -10,6 +10,7 @@ from scenarios.runner import tiny_run_cfg
 
 from mmman.apis import launch
 from mmman.apis.localization import NotLocalizableError, localize
+from mmman.apis.plan_costs import both_worlds
 from mmman.apis.planned_batch import planned_batch
 from mmman.costs import TrainingStep
 from mmman.costs.units import parse_bytes
@@ -62,3 +63,14 @@ def test_a_memory_in_the_place_of_choices(stock):
     assert cfg.model.backbone.with_cp
     with pytest.raises(NotLocalizableError, match="memory='8 apples'"):
         localize(Config.fromfile(stock), memory='8 apples')
+    with pytest.raises(NotLocalizableError, match='or other choices, not both'):
+        localize(Config.fromfile(stock), memory='8GB', auxiliary=None)
+
+
+def test_a_local_config_without_a_word_on_auxiliary_networks_is_planned_with_its_default(stock):
+    cfg = localize(Config.fromfile(stock), num_blocks=2)
+    del cfg.model.backbone['auxiliary']
+    cfg.default_hooks.recompute = dict(type='mmman.RecomputeHook', parts=['neck'])
+    plain, local, _ = both_worlds(cfg)
+    assert local['auxiliary']['type'] == 'mmman.MomentumAuxiliary'
+    assert plain.default_hooks.recompute is None  # what a plan has written is planned anew
