@@ -75,6 +75,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmman', 'mmman.*']),
+    package_data={'mmman.planning': ['*.html']},
     python_requires='>=3.10',
     # OpenMMLab comes under two sets of distribution names that share their import names: a hard requirement on the one
     # would install it over the other. So it is an extra, and `import mmman` checks what is really there.
@@ -94,9 +95,13 @@ setup(
             'mmsegmentation>=1.0.0,<2.0',
             'mmpretrain>=1.0.0,<2.0',
         ],
-        'analysis': ['grad-cam>=1.5', 'matplotlib'],  # tools/analysis/grad_cam.py and the pictures of all
+        # tools/analysis/grad_cam.py, the pictures of all, the page of tools/plan.py
+        'analysis': ['grad-cam>=1.5', 'matplotlib', 'plotly>=6'],
         'export': ['onnx', 'onnxruntime', 'onnxscript'],
-        'dev': ['pytest', 'pytest-xdist', 'parameterized', 'ruff', 'onedl-mim', 'grad-cam', 'matplotlib'],
+        'dev': [
+            *('pytest', 'pytest-xdist', 'parameterized', 'selenium', 'ruff', 'onedl-mim'),
+            *('grad-cam', 'matplotlib', 'plotly'),
+        ],
     },
     cmdclass={'build_py': BuildWithMim, 'bdist_wheel': WheelWithMim},
     zip_safe=False,

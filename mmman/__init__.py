@@ -12,7 +12,7 @@ check_environment()
 
 from .apis import LocalRunner, localize, validate  # noqa: E402
 from .auxiliary import AuxiliaryNetwork, MomentumAuxiliary, TwoBiasesAuxiliary  # noqa: E402
-from .hooks import ChannelsLastHook, CompileBlocksHook, LocalLossHook, RecomputeHook  # noqa: E402
+from .hooks import ChannelsLastHook, CompileBlocksHook, LocalLossHook, PlanHook, RecomputeHook  # noqa: E402
 from .local_heads import (  # noqa: E402
     AugLocalHead,
     ClassificationLocalHead,
@@ -66,6 +66,7 @@ __all__ = [
     'PipelineEpochBasedTrainLoop',
     'PipelineIterBasedTrainLoop',
     'PipelineParallel',
+    'PlanHook',
     'PredSimLocalHead',
     'RecomputeHook',
     'ResumableEpochBasedTrainLoop',

@@ -28,7 +28,7 @@ CONFIGS = {
 }
 PIPELINES = sorted((FOLDER / 'pipeline').glob('*.py'))
 LOCAL = [name for name in CONFIGS if 'manpp' in name]
-LEAN = [name for name in LOCAL if '_lean_' in name]  # they change losses and unused outputs, too
+PLANNED = [name for name in CONFIGS if re.search(r'_\d+[gm]b_', name)]  # they change losses and unused outputs, too
 CLASSIFICATION = [name for name in CONFIGS if name.startswith('classification/')]
 DATA_SETS = ('cifar10', 'cityscapes', 'coco', 'imagenet', 'stl10', 'svhn')
 
@@ -105,9 +105,11 @@ def blocks_asked(cfg: Config) -> int:
 
 
 def twin_of(name: str) -> str:
-    """The twin that the header of a config names: a config beside it, or one of a toolbox."""
-    header = re.match(r'(?:#.*\n)+', path_of(name).read_text())
-    twin = re.search(r'Twin: (\S+\.py)', header.group()).group(1)
+    """The twin that a config's header names, or that a planned one inherits: beside it, or one of a toolbox."""
+    text = path_of(name).read_text()
+    header = re.match(r'(?:#.*\n)+', text).group()
+    pattern, where = (r"_base_ = '(\S+)'", text) if name in PLANNED else (r'Twin: (\S+\.py)', header)
+    twin = re.search(pattern, where).group(1)
     return twin if '::' in twin else os.path.normpath(Path(name).parent / twin)
 
 

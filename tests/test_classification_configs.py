@@ -28,7 +28,6 @@ from shipped_configs import (
 # The paper's K, which the file names have, where it is not the number of blocks (the README says why).
 BLOCKS = {'resnet32_{host}_manpp_k8': 9, 'resnet110_{host}_manpp_k32': 33, 'resnet32_auglocal_manpp_k16': 13}
 BLOCKS = {key.format(host=host): blocks for key, blocks in BLOCKS.items() for host in ('dgl', 'infopro')}
-BLOCKS['vit_small_manpp_lean'] = 2
 
 
 @pytest.mark.parametrize('name', [name for name in CLASSIFICATION if name in LOCAL])

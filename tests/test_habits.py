@@ -45,9 +45,10 @@ def test_wheel_has_configs_tools_and_model_index_for_mim(wheel):
         assert inside == shipped
 
 
-def test_wheel_has_every_module_and_the_licence(wheel):
+def test_wheel_has_every_module_the_page_and_the_licence(wheel):
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / 'mmman').rglob('*.py')}
-    assert {name for name in wheel if name.startswith('mmman/') and '/.mim/' not in name} == modules
+    page = {'mmman/planning/plan_page.html'}
+    assert {name for name in wheel if name.startswith('mmman/') and '/.mim/' not in name} == modules | page
     assert any(name.endswith('LICENSE') for name in wheel)
     assert 'Apache License' in (ROOT / 'LICENSE').read_text()
 

@@ -25,7 +25,8 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     try:
-        cfg = launch.load_config(args.config, args.cfg_options, args.launcher, args.work_dir, args.local_learning)
+        cfg = launch.load_config(args.config, args.cfg_options, args.launcher, args.work_dir)
+        cfg = launch.localize_as_asked(cfg, args.local_learning)
         launch.apply_test_options(
             cfg, args.checkpoint, args.out, args.show, args.show_dir, wait_time=args.wait_time, tta=args.tta
         )

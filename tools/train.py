@@ -31,12 +31,13 @@ def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     try:
-        cfg = launch.load_config(args.config, args.cfg_options, args.launcher, args.work_dir, args.local_learning)
+        cfg = launch.load_config(args.config, args.cfg_options, args.launcher, args.work_dir)
         launch.apply_train_options(cfg, amp=args.amp, auto_scale_lr=args.auto_scale_lr, resume=args.resume)
+        cfg = launch.localize_as_asked(cfg, args.local_learning)
         launch.check_data(cfg, 'train')
     except (FileNotFoundError, launch.OptionError, launch.NotLocalizableError) as error:
         raise SystemExit(f'train.py: {error}') from None
-    launch.build_runner(cfg).train()
+    launch.train(launch.build_runner(cfg))
 
 
 if __name__ == '__main__':

@@ -31,7 +31,7 @@ WHY = dict(
         # convolutions cost memory and time.
 """,
 )
-WIDTH = 112  # of a line, what stands before it left out
+WIDTH = 100  # of a line, what stands before it left out
 
 
 def short_config(path: str, cfg: Config, out: str, num_blocks: int | None = None) -> str:

@@ -9,11 +9,13 @@ import importlib.util
 import os.path as osp
 from typing import Any
 
+import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmman.hooks.plan_hook import out_of_memory
 from mmman.toolboxes import register_toolbox, toolbox_of
 
 from .config_parts import NotLocalizableError
@@ -33,7 +35,9 @@ __all__ = [
     'config_file',
     'join_processes',
     'load_config',
+    'localize_as_asked',
     'register_toolbox',
+    'train',
 ]
 
 
@@ -42,7 +46,6 @@ def load_config(
     cfg_options: dict[str, Any] | None = None,
     launcher: str = 'none',
     work_dir: str | None = None,
-    local_learning: int | str | None = None,
 ) -> Config:
     """Read a config, register its toolbox's modules and apply what training and testing have in common.
 
@@ -51,15 +54,12 @@ def load_config(
         cfg_options: Settings to merge over it, keys with dots.
         launcher: How the processes are started: none, pytorch, slurm or mpi.
         work_dir: The folder for logs and checkpoints; the config's own, else `./work_dirs/<name of the config>`.
-        local_learning: Train a stock config in so many blocks, or within a memory such as `'8GB'`; see
-            `mmman.apis.localize`.
 
     Returns:
         The config, from which `build_runner` builds.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        NotLocalizableError: If the config cannot be trained in blocks.
     """
     cfg = Config.fromfile(config_file(path))
     cfg.launcher = launcher
@@ -81,6 +81,19 @@ def load_config(
         for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             if cfg.get(name) is not None:
                 _set_mmpretrain_defaults(cfg[name])
+    return cfg
+
+
+def localize_as_asked(cfg: Config, local_learning: int | str | None) -> Config:
+    """Turn a stock config into what `--local-learning` asks for.
+
+    Args:
+        cfg: The config, other options applied: a plan depends on the precision.
+        local_learning: So many blocks, or a memory such as `'8GB'`; see `mmman.localize`. None changes nothing.
+
+    Raises:
+        NotLocalizableError: If the config cannot be trained in blocks, or in so little memory.
+    """
     if local_learning is None:
         return cfg
     how = dict(memory=local_learning) if isinstance(local_learning, str) else dict(num_blocks=local_learning)
@@ -115,6 +128,19 @@ def build_runner(cfg: Config) -> Runner:
     """
     join_processes(cfg)
     return RUNNERS.build(cfg)
+
+
+def train(runner: Runner) -> None:
+    """Train; where a GPU has too little memory, say in the log what to do.
+
+    Args:
+        runner: What `build_runner` gave.
+    """
+    try:
+        runner.train()
+    except torch.OutOfMemoryError:
+        runner.logger.error(out_of_memory(runner))
+        raise
 
 
 def _set_mmpretrain_defaults(dataloader: ConfigDict) -> None:

@@ -79,7 +79,10 @@ def localize(
         others = (num_blocks, partition, local_head, with_cp, recompute)
         if any(each is not None for each in others) or auxiliary != MAN_PLUS_PLUS or drop_outputs:
             raise NotLocalizableError(f'give memory={memory!r} or other choices, not both: the plan makes them')
-        return localize(cfg, **plan_config(cfg, memory).settings)
+        planned = plan_config(cfg, memory)
+        cfg = localize(cfg, **planned.settings)
+        cfg.default_hooks = dict(cfg.get('default_hooks') or {}) | dict(plan=planned.hook)
+        return cfg
     check_training(cfg)
     wrapper_options = ddp_options(cfg)
     whole = num_blocks == 1 and partition is None and bool(lean or with_cp or recompute or efficient_conv_bn_eval)

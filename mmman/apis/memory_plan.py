@@ -2,20 +2,25 @@
 
 import os.path as osp
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.logging import print_log
 
 from mmman.costs.units import megabytes, parse_bytes
+from mmman.costs.variants import lean_losses
 from mmman.planning import Plan, Planner
 from mmman.planning.plan_report import answer, describe
 from mmman.planning.plan_settings import settings_of
 
-from .config_parts import dicts_in, is_local
+from .config_parts import find_backbone, is_local
 from .config_text import as_text, base_of, can_be_inherited
 from .localization import imports_with_mmman, recompute_hook
 from .plan_costs import CannotPlanError, Measured, measure_config
+
+# Of a plan's peak: what the next smaller plan takes at most.
+SMALLER = 0.95
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,11 @@ class MemoryPlan:
     def settings(self) -> dict[str, Any]:
         """The plan as arguments of :func:`mmman.localize`."""
         return settings_of(self.plan, self.measured.costs)
+
+    @property
+    def hook(self) -> dict[str, Any]:
+        """The hook that compares training with the plan."""
+        return plan_hook(self.planner, self.plan)
 
 
 def plan_config(cfg: Config, memory: str | int, local_learning: str = 'if-better', **question: Any) -> MemoryPlan:
@@ -92,47 +102,66 @@ def planned_config(
     settings = settings_of(plan, planner.costs)
     lines = [
         f'# {osp.splitext(osp.basename(path))[0]}, planned for {about}.',
-        f'# Expected: {describe(planner, plan)}.',
+        *wrap(f'Expected: {describe(planner, plan)}.', 118, initial_indent='# ', subsequent_indent='#   '),
         f"_base_ = '{base_of(path, out)}'",
         f'custom_imports = {as_text(imports_with_mmman(cfg))}',
     ]
+    hooks = dict(plan=plan_hook(planner, plan))
     if is_local(cfg.model):
-        lines += _lines_of_local(cfg, settings)
+        lines.append(f'model = {as_text(_changed_model(cfg, settings))}')
+        if recompute := settings.get('recompute'):
+            hooks['recompute'] = recompute_hook(recompute)
     else:
-        lines += ["runner_type = 'mmman.LocalRunner'", f'local_learning = {as_text(settings)}']
+        instead = dict(_delete_=True) if cfg.get('local_learning') else {}
+        lines += ["runner_type = 'mmman.LocalRunner'", f'local_learning = {as_text(instead | settings)}']
+    lines.append(f'default_hooks = {as_text(hooks)}')
     if batch_size:
         lines.append(f'train_dataloader = dict(batch_size={batch_size})')
     return '\n'.join(lines) + '\n'
 
 
-def _lines_of_local(cfg: Config, settings: dict[str, Any]) -> list[str]:
-    """What to write into a config that inherits one of local learning."""
+def plan_hook(planner: Planner, plan: Plan) -> dict[str, Any]:
+    """The config of the hook that compares training with a plan, and knows the next smaller one."""
+    smaller = planner.best(SMALLER * plan.peak)
+    return dict(type='mmman.PlanHook', peak=plan.peak) | ({} if smaller is None else dict(smaller=smaller.peak))
+
+
+def _changed_model(cfg: Config, settings: dict[str, Any]) -> dict[str, Any]:
+    """What a plan changes of a model that learns in blocks already."""
+    holder, key = find_backbone(cfg.model, local=True)
+    if holder is not cfg.model or key != 'backbone':
+        raise CannotPlanError(
+            'the LocalBackbone is not model.backbone, where a planned config would write: plan its twin'
+        )
     partition = settings.get('partition', dict(num_blocks=1))
-    backbone = dict(partition=dict(_delete_=True, **partition))
+    model = _changes(cfg.model, lean_losses(cfg).model)
+    backbone = model.setdefault('backbone', {})
+    backbone['partition'] = dict(_delete_=True, **partition)
     if 'ends' not in partition:
         backbone['local_head'] = None
     with_cp = settings.get('with_cp')
-    backbone['with_cp'] = (
-        dict(_delete_=True, **with_cp) if with_cp and _has_mapping(cfg, 'with_cp') else with_cp or False
-    )
+    inherited = isinstance(cfg.model.backbone.get('with_cp'), dict)
+    backbone['with_cp'] = dict(_delete_=True, **with_cp) if with_cp and inherited else with_cp or False
     for name in ('drop_outputs', 'efficient_conv_bn_eval'):
         if name in settings:
             backbone[name] = settings[name]
-    lines = [f'model = {as_text(dict(backbone=backbone))}']
-    if recompute := settings.get('recompute'):
-        lines.append(f'default_hooks = {as_text(dict(recompute=recompute_hook(recompute)))}')
-    lines.append('# With lean losses: mmman.LeanFocalLoss for FocalLoss, mmman.LeanCrossEntropyLoss for mmseg.')
-    return lines
+    return model
 
 
-def _has_mapping(cfg: Config, name: str) -> bool:
-    return any(isinstance(part.get(name), dict) for part in dicts_in(cfg.model))
+def _changes(before: Any, after: Any) -> Any:
+    """What a config has to say to make a part that it inherits another one; lists are written whole."""
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return after
+    return {key: _changes(before.get(key), value) for key, value in after.items() if value != before.get(key)}
 
 
 def about_batch(measured: Measured, memory: int, amp: bool) -> str:
     """What a plan is made for, in words."""
+    return f'{megabytes(memory)} MB, {batch_in_words(measured, amp)}'
+
+
+def batch_in_words(measured: Measured, amp: bool) -> str:
+    """What was measured, in words."""
     height, width = measured.size
-    return (
-        f'{megabytes(memory)} MB, batches of {measured.num_images} images of {height}x{width}, '
-        f'{"mixed" if amp else "single"} precision'
-    )
+    precision = 'mixed' if amp else 'single'
+    return f'batches of {measured.num_images} images of {height}x{width}, {precision} precision'

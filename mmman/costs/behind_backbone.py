@@ -138,7 +138,7 @@ def train_calls(batch: Batch, params: Sequence[nn.Parameter], timeline: Timeline
         int: Bytes of the parameters' gradients.
     """
     gc.collect()  # mmdet's sampling results lie in reference cycles
-    with timeline:
+    with timeline, timeline.watch_gradients(params):
         timeline.mark()
         loss = batch.loss()
         timeline.mark()

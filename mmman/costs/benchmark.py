@@ -15,8 +15,7 @@ from mmengine.utils import import_modules_from_strings
 
 from mmman.toolboxes import register_toolbox, toolbox_of
 
-from . import variants
-from .training_step import StepInBackward, TrainingStep
+from .training_step import TrainingStep
 from .units import megabytes
 
 # What a peak is made of.
@@ -30,16 +29,18 @@ class Way:
     Args:
         name (str): What the table calls it.
         cfg (Config): Its config.
-        step_in_backward (bool): Whether parameters are stepped during the backward. Defaults to False.
+        kind (type[TrainingStep]): How a step of it runs. Defaults to TrainingStep.
+        make_batch (Callable, optional): Makes the batch; the first of the config's data by default.
     """
 
     name: str
     cfg: Config
-    step_in_backward: bool = False
+    kind: type[TrainingStep] = TrainingStep
+    make_batch: Callable[[], Any] | None = None
 
     def step(self, dry: bool) -> TrainingStep:
         """Build a training step."""
-        return (StepInBackward if self.step_in_backward else TrainingStep)(self.cfg, dry=dry)
+        return self.kind(self.cfg, dry=dry, batch=self.make_batch() if self.make_batch else None)
 
 
 @dataclass(frozen=True)
@@ -75,44 +76,6 @@ class Row:
     reserved: int | None = None
 
 
-def ways_of(cfg: Config, tuned: Config | None = None) -> list[Way]:
-    """End to end and its rivals, the config as it is, and a tuned one.
-
-    Args:
-        cfg (Config): A config of local learning.
-        tuned (Config, optional): One that was tuned for memory. Defaults to None.
-
-    Returns:
-        list[Way]: End to end comes first.
-    """
-    plain = variants.end_to_end(cfg)
-    ways = [Way('end to end', plain)]
-    if (with_cp := variants.with_cp(cfg)) is not None:
-        ways.append(Way('end to end, with_cp', with_cp))
-    ways.append(Way('end to end, all recomputed', variants.recompute_all(cfg), step_in_backward=True))
-    ways.append(Way('end to end, AMP', variants.mixed_precision(plain)))
-    ways.append(Way('as configured', cfg))
-    if tuned is not None:
-        ways.append(Way('tuned', tuned))
-        if tuned.model.backbone.get('with_cp'):
-            ways.append(Way('tuned, nothing recomputed', variants.nothing_recomputed(tuned)))
-        ways.append(Way('tuned, AMP', variants.mixed_precision(tuned)))
-    return ways
-
-
-def choose(ways: Sequence[Way], names: Sequence[str]) -> list[Way]:
-    """Some of the ways, by name, in the order of the ways.
-
-    Raises:
-        ValueError: If there is no such way.
-    """
-    known = [way.name for way in ways]
-    for name in names:
-        if name not in known:
-            raise ValueError(f'there is no way {name!r}: name some of {", ".join(map(repr, known))}')
-    return [way for way in ways if way.name in names]
-
-
 def measure_ways(ways: Sequence[Way], rounds: int = 0, report: Callable[[str], None] = lambda line: None) -> list[Row]:
     """Measure several ways, each in a process of its own.
 
@@ -125,19 +88,26 @@ def measure_ways(ways: Sequence[Way], rounds: int = 0, report: Callable[[str], N
         report (Callable): Called with a line whenever something is done.
 
     Returns:
-        list[Row]: One for each way.
+        list[Row]: One for each way that can be counted; a line says which cannot.
 
     Raises:
-        MeasurementError: If a process ends before it has answered.
+        MeasurementError: If a process that times, or that counts the first way, ends before it has answered.
     """
-    rows = []
+    rows, counted = [], []
     for way in ways:
-        with _Process(way, dry=True) as process:
-            rows.append(Row(way.name, **process.ask('count')))
+        try:
+            with _Process(way, dry=True) as process:
+                rows.append(Row(way.name, **process.ask('count')))
+        except MeasurementError as error:
+            if not rows:
+                raise
+            report(f'{way.name}: left out, {error}')
+            continue
+        counted.append(way)
         report(f'{way.name}: {megabytes(rows[-1].peak)} MB, {rows[-1].flops / 1e12:.2f} TFLOP')
     if not rounds:
         return rows
-    processes = [_Process(way, dry=False) for way in ways]
+    processes = [_Process(way, dry=False) for way in counted]
     try:
         memory = [process.ask('allocator') for process in processes]
         seconds = []
@@ -260,6 +230,6 @@ def table(rows: Sequence[Row]) -> str:
     return '\n'.join(lines)
 
 
-def save(rows: Sequence[Row], picture: Path) -> None:
-    """Write the rows as JSON beside their picture."""
-    dump([asdict(row) for row in rows], picture.with_suffix('.json'), indent=1)
+def save(rows: Sequence[Row], path: Path) -> None:
+    """Write the rows as JSON."""
+    dump([asdict(row) for row in rows], path, indent=1)

@@ -83,12 +83,14 @@ class _Measured:
                 auxiliary[mode] = self._once(
                     (mode, repr(network)), self.x, lambda run=run, mode=mode: self._measure(self.x, run, mode)
                 )
+        own_states = round(states * _trained(self.branch))
         return Branch(
             auxiliary=auxiliary,
             head=head,
             gradients=_trained(self.branch),
             gradients_of_head=_trained(self.branch.head),
-            resident=_resident(self.branch, states),
+            resident=sum(t.nbytes for t in tensors_of(self.branch)) + own_states,
+            states=own_states,
         )
 
     def _once(self, look: tuple, x: State, measure: Callable[[], Option]) -> Option:
@@ -106,7 +108,7 @@ class _Measured:
 
     def _measure(self, x: State, run: Callable[[State], State], mode: str = KEEP) -> Option:
         timeline = Timeline([*tensors_of(self.network.model, self.branch), *tensors(self.network.xs), *tensors(x)])
-        with timeline:
+        with timeline, timeline.watch_gradients(self.branch.parameters()):
             timeline.mark()
             given = leaf(x)
             with self.network.precise():
@@ -118,21 +120,18 @@ class _Measured:
             end.backward()
             timeline.mark()
         drop_gradients(self.branch)
-        start = timeline.live(0)
+        start, peak = timeline.live(0), timeline.peak(1, 2)
         return Option(
             first=1,
             stop=2,
             mode=mode,
             kept=timeline.live(1) - start,
-            forward=timeline.peak(0, 1) - start,
-            backward=timeline.peak(1, 2) - start,
+            forward=timeline.peak(0, 1).bytes - start,
+            backward=peak.bytes - start,
             work=timeline.work(0, 2),
+            gradients=peak.gradients,
         )
 
 
 def _trained(module: nn.Module) -> int:
     return sum(p.nbytes for p in module.parameters() if p.requires_grad)
-
-
-def _resident(module: nn.Module, states: float) -> int:
-    return sum(t.nbytes for t in tensors_of(module)) + round(states * _trained(module))

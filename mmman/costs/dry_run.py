@@ -39,7 +39,8 @@ class DryRun(TorchDispatchMode):
     estimates, above those of most real steps; those of models that match ground truths without predictions are exact.
 
     A dry number that is read (``item()``) is 0, so losses are finite and no loss scale overflows. What is not torch's
-    own runs on zeros: compiled operations of mmcv (NMS, RoIAlign), numpy, scipy (Hungarian matching).
+    own runs on zeros: compiled operations of mmcv (NMS, RoIAlign), numpy, scipy (Hungarian matching). Sorted numbers
+    go from 0 to 1 instead.
 
     Args:
         tensors (Iterable[Tensor]): What is dry at the start, but for tensors without dimensions: a model's parameters
@@ -87,7 +88,16 @@ class DryRun(TorchDispatchMode):
             return written[0] if len(aliases) == 1 else tuple(written[: len(aliases)]) or None
         if any(alias is not None for alias in aliases):
             return func(*args, **kwargs)  # a view computes nothing
-        return self._allocate(func, args, kwargs)
+        results = self._allocate(func, args, kwargs)
+        if func is aten.new_zeros.default:
+            return results  # its values are known
+        for result in tree_leaves(results):
+            if isinstance(result, Tensor):
+                self._mark(result)
+        if func.overloadpacket is aten.sort and results[0].dim() == 1 and results[0].is_floating_point():
+            # Mixture models and the like cannot tell equal values apart.
+            results[0].copy_(torch.linspace(0, 1, len(results[0])))
+        return results
 
     def _allocate(self, func: Any, args: tuple, kwargs: dict) -> Any:
         leaves, spec = tree_flatten((args, kwargs))
@@ -96,17 +106,16 @@ class DryRun(TorchDispatchMode):
         if key not in self._results:
             self._results[key] = _results(func, leaves, spec)
         found, out_spec = self._results[key]
-        return tree_unflatten([self._make(result, tensors) for result in found], out_spec)
+        device = torch.device(kwargs.get('device') or tensors[0].device)
+        return tree_unflatten([self._make(result, tensors, device) for result in found], out_spec)
 
-    def _make(self, result: Any, tensors: list[Tensor]) -> Any:
+    def _make(self, result: Any, tensors: list[Tensor], device: torch.device) -> Any:
         if not isinstance(result, _Result):
             return result
         if result.source is not None:  # a view that the schema does not tell of (_unsafe_view)
             source = tensors[result.source]
             return source.as_strided(result.size, result.stride, source.storage_offset() + result.offset)
-        tensor = _zeros(result.size, result.stride, result.dtype, tensors[0].device)
-        self._mark(tensor)
-        return tensor
+        return _zeros(result.size, result.stride, result.dtype, device)
 
     def _positions(self, index: Tensor | None) -> tuple[Tensor | None, ...]:
         """The positions that a mask stands for: their number tells the result's size."""

@@ -12,6 +12,7 @@ from torch import nn
 from mmman.memory import recompute
 from mmman.memory.recompute import MODES
 
+from .live_bytes import Peak
 from .part_costs import KEEP, Heads, Option
 from .timeline import Timeline, Visit, Work
 
@@ -200,35 +201,37 @@ def _held_longer(line: Timeline, visit: Visit, kept: Timeline, plain: Visit, of_
 
 def _kept_step(kept: Timeline, visits: Sequence[Visit], borders: Sequence[int], i: int) -> Option:
     start, stop = borders[i], borders[i + 1]
-    backward = 0
+    peaks = [Peak(kept.live(start), 0)]
     if i + 2 == len(borders):  # the loss
         first = min((v.returns for v in visits if v.returns is not None), default=len(kept.moments) - 1)
-        backward = kept.peak(stop, first) - kept.live(start)
+        peaks.append(kept.peak(stop, first))
     for visit in visits:
         if visit.ends == stop and visit.returns is not None:
-            peak = kept.peak(visit.returns, kept.end_of_backward(visit, visits))
-            backward = max(backward, peak - kept.live(start))
+            peaks.append(kept.peak(visit.returns, kept.end_of_backward(visit, visits)))
+    backward = max(peaks)
     return Option(
         first=i,
         stop=i + 1,
         kept=kept.live(stop) - kept.live(start),
-        forward=kept.peak(start, stop) - kept.live(start),
-        backward=backward,
+        forward=kept.peak(start, stop).bytes - kept.live(start),
+        backward=backward.bytes - kept.live(start),
+        gradients=backward.gradients,
     )
 
 
 def _recomputed(line: Timeline, visit: Visit, mode: str, first: int, stop: int) -> Option:
     start = line.live(visit.begins)
-    end = line.end_of_backward(visit, line.visits)
+    backward = line.peak(visit.returns, line.end_of_backward(visit, line.visits))
     return Option(
         first=first,
         stop=stop,
         mode=mode,
         part=visit.name,
         kept=line.live(visit.ends) - start,
-        forward=line.peak(visit.begins, visit.ends) - start,
-        backward=line.peak(visit.returns, end) - start,
+        forward=line.peak(visit.begins, visit.ends).bytes - start,
+        backward=backward.bytes - start,
         work=_work(line, visit, line.visits),
+        gradients=backward.gradients,
     )
 
 

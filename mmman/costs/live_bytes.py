@@ -27,7 +27,8 @@ class LiveBytes(TorchDispatchMode):
     """Counts the bytes of all tensor storages that are alive, each once, as operations make them and they are freed.
 
     Counted are the storages given at the start and those that appear in any operation inside the context, forward,
-    backward or optimizer step. What a kernel allocates and frees inside itself is not seen.
+    backward or optimizer step. What a kernel allocates and frees inside itself is not seen. Tensors of the meta device
+    take no memory.
 
     Args:
         tensors (Iterable[Tensor]): What is alive at the start: parameters, buffers, the batch. Defaults to none.
@@ -92,7 +93,7 @@ class LiveBytes(TorchDispatchMode):
     def _see(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         key = storage._cdata
-        size = storage.nbytes()
+        size = 0 if tensor.is_meta else storage.nbytes()
         if key not in self._sizes:
             weakref.finalize(storage, self._forget, key)
         self.current += size - self._sizes.get(key, 0)

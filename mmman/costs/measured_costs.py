@@ -54,9 +54,14 @@ def measure_parts(cfg: Config, local_cfg: Mapping[str, Any] | None = None, batch
     finally:
         gc.unfreeze()
     costs = extrapolated(counted[-1], counted[0], images - min(FEW[-1], images))
-    resident = sum(t.nbytes for t in tensors_of(step.model, step.optim_wrapper))
-    accumulates = cfg.optim_wrapper.get('accumulative_counts', 1) > 1
-    return replace(costs, resident=resident + batch_bytes, batch=batch_bytes, accumulates=accumulates)
+    model, optimizer = (sum(t.nbytes for t in tensors_of(holder)) for holder in (step.model, step.optim_wrapper))
+    return replace(
+        costs,
+        resident=model + optimizer + batch_bytes,
+        states=optimizer,
+        batch=batch_bytes,
+        accumulates=cfg.optim_wrapper.get('accumulative_counts', 1) > 1,
+    )
 
 
 def _measure(

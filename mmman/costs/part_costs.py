@@ -26,6 +26,9 @@ class Option:
         forward (int): The most during its forward.
         backward (int): The most during its backward, with what it kept.
         work (Work): Forward and backward.
+        gradients (int): Of ``backward``, the parameters' gradients.
+        forward_work (Work): Of ``work``, the forward. A recomputation may do less: it ends where the last tensor that
+            the backward needs is there.
     """
 
     first: int
@@ -36,6 +39,8 @@ class Option:
     forward: int = 0
     backward: int = 0
     work: Work = Work()
+    gradients: int = 0
+    forward_work: Work = Work()
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Branch:
         gradients (int): Bytes of its parameters' gradients.
         gradients_of_head (int): Of these, the local head's.
         resident (int): Bytes of its parameters, buffers and optimizer states.
+        states (int): Of these, the optimizer states.
     """
 
     auxiliary: Mapping[str, Option]
@@ -81,6 +87,7 @@ class Branch:
     gradients: int
     gradients_of_head: int
     resident: int
+    states: int
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,8 @@ class PartCosts:
         branches (Mapping[tuple[int, bool], Branch]): Auxiliary network and local head, by the number of the block's
             last unit, and whether it is the last block but one. None without local heads.
         resident (int): Bytes of the plain model, its optimizer states, and the batch.
-        batch (int): Bytes of the batch.
+        states (int): Of these, the optimizer states.
+        batch (int): Of these, the batch.
         accumulates (bool): Whether gradients stay from step to step.
         outputs_are_features (bool): Whether the backbone returns features as its segments give them.
         efficient_conv_bn_eval (bool): Whether convolutions and norms in eval mode ran as one.
@@ -123,6 +131,7 @@ class PartCosts:
     heads: Mapping[int, Heads]
     branches: Mapping[tuple[int, bool], Branch] = field(default_factory=dict)
     resident: int = 0
+    states: int = 0
     batch: int = 0
     accumulates: bool = False
     outputs_are_features: bool = False
@@ -148,6 +157,8 @@ def extrapolated(one: Any, two: Any, more: int) -> Any:
         pairs = [(o, known.get((o.first, o.stop, o.mode, o.part))) for o in one.options]
         one = replace(one, options=tuple(o for o, same in pairs if same))
         two = replace(two, options=tuple(same for _, same in pairs if same))
+    if isinstance(one, Option):
+        one = replace(one, gradients=two.gradients)  # another peak has others; more images make no more of them
     if is_dataclass(one):
         return type(one)(*(extrapolated(a, b, more) for a, b in zip(_values(one), _values(two), strict=True)))
     if isinstance(one, Mapping):

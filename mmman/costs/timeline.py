@@ -11,7 +11,7 @@ from torch.utils.flop_counter import flop_registry
 
 from mmman.partition import tensors
 
-from .live_bytes import LiveBytes
+from .live_bytes import LiveBytes, Peak
 
 
 class Work(NamedTuple):
@@ -42,12 +42,12 @@ class Moment(NamedTuple):
 
     Args:
         live (int): Bytes that are alive.
-        peak (int): The most bytes that were alive at once since the moment before.
+        peak (Peak): The most that was alive at once since the moment before.
         work (Work): What was done so far.
     """
 
     live: int
-    peak: int
+    peak: Peak
     work: Work
 
 
@@ -108,7 +108,7 @@ class Timeline(LiveBytes):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         work = Work(self._flops, self._moved, time.perf_counter())
-        self.moments.append(Moment(self.current, self.take_peak().bytes, work))
+        self.moments.append(Moment(self.current, self.take_peak(), work))
         return len(self.moments) - 1
 
     @contextmanager
@@ -135,9 +135,9 @@ class Timeline(LiveBytes):
         """Bytes that were alive at a moment."""
         return self.moments[moment].live
 
-    def peak(self, start: int, stop: int) -> int:
-        """The most bytes that were alive at once between two moments."""
-        return max((m.peak for m in self.moments[start + 1 : stop + 1]), default=self.moments[start].live)
+    def peak(self, start: int, stop: int) -> Peak:
+        """The most that was alive at once between two moments."""
+        return max(m.peak for m in self.moments[start + 1 : stop + 1])
 
     def work(self, start: int, stop: int) -> Work:
         """What was done between two moments."""

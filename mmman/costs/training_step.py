@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
-from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
@@ -69,6 +69,8 @@ class TrainingStep:
         holders (list): The modules, optimizers and optimizer wrappers whose tensors live between steps.
     """
 
+    dry_run, live_bytes = DryRun, LiveBytes
+
     def __init__(self, cfg: Config, dry: bool = False, batch: Any = None) -> None:
         cfg = copy.deepcopy(cfg)
         # In this process: the images of the batch are counted, a worker's shared memory would not be.
@@ -89,11 +91,13 @@ class TrainingStep:
         for hook in runner.hooks:
             if isinstance(hook, PREPARING):
                 hook.before_train(runner)
+        for key in ('epoch', 'iter'):  # as mmengine's loops write them: TOOD chooses its assigner by the epoch
+            runner.message_hub.update_info(key, 0)
         self.holders = [self.model, self.optim_wrapper]
         self.dry = dry
         self.prepare(self.model, self.optim_wrapper)
         # Outermost, so that others see what it makes, not how.
-        self._mode = DryRun(tensors_of(*self.holders)) if dry else nullcontext()
+        self._mode = self.dry_run(tensors_of(*self.holders)) if dry else nullcontext()
         with self._mode:
             self.run()  # the optimizer states exist from now on, for all that has a gradient
 
@@ -107,7 +111,7 @@ class TrainingStep:
     def bytes(self) -> StepBytes:
         """Count the live bytes of a step; the same on every machine of one kind."""
         parameters = LiveBytes(tensors_of(self.model)).current
-        with self._mode, LiveBytes(tensors_of(*self.holders)) as live:
+        with self._mode, self.live_bytes(tensors_of(*self.holders)) as live:
             resident = live.current
             with _peaks_of_blocks(self.model, live) as peaks, live.watch_gradients(self.model.parameters()):
                 self.run()
@@ -148,7 +152,10 @@ class StepInBackward(TrainingStep):
 
     def prepare(self, model: nn.Module, optim_wrapper: OptimWrapper) -> None:
         """Give every parameter that is trained an optimizer of its own, with the config's options for it."""
-        (optimizer,) = _optimizers_of(optim_wrapper)
+        (wrapper,) = _wrappers_of(optim_wrapper)
+        optimizer = wrapper.optimizer
+        if isinstance(wrapper, AmpOptimWrapper):
+            wrapper.loss_scaler = torch.amp.GradScaler(enabled=False)  # it would find no gradients to scale back
         self.holders.remove(optim_wrapper)  # its optimizer never meets a gradient
         known = inspect.signature(type(optimizer)).parameters  # a group also has what AdamW fixes for Adam
         for group in optimizer.param_groups:
@@ -159,16 +166,10 @@ class StepInBackward(TrainingStep):
                 param.register_post_accumulate_grad_hook(partial(_step_and_free, own))
 
 
-def _optimizers_of(*holders: Any) -> list[torch.optim.Optimizer]:
-    found = []
-    for holder in holders:
-        if isinstance(holder, torch.optim.Optimizer):
-            found.append(holder)
-        elif isinstance(holder, OptimWrapperDict):
-            found += _optimizers_of(*holder.values())
-        elif isinstance(holder, OptimWrapper):
-            found.append(holder.optimizer)
-    return found
+def _wrappers_of(wrapper: OptimWrapper | OptimWrapperDict) -> list[OptimWrapper]:
+    if isinstance(wrapper, OptimWrapperDict):
+        return [inner for each in wrapper.values() for inner in _wrappers_of(each)]
+    return [wrapper]
 
 
 def _step_and_free(optimizer: torch.optim.Optimizer, param: nn.Parameter) -> None:

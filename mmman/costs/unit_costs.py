@@ -35,36 +35,38 @@ def measure_units(network: Network, used: Iterable[int]) -> list[Unit]:
                 output=num_bytes(network.xs[i + 1]),
                 used=segment.closes in used,
                 gradients=_gradients(network, segment),
-                ways={mode: ways[i] for mode, ways in chain.items()},
-                ways_first=first[i],
+                ways=_worthwhile({mode: ways[i] for mode, ways in chain.items()}),
+                ways_first=_worthwhile(first[i]),
             )
         )
     return units
 
 
+def _worthwhile(ways: dict[str, Option]) -> dict[str, Option]:
+    """A frozen unit has no backward, for which anything could be kept or computed again."""
+    return ways if ways[KEEP].backward else {KEEP: ways[KEEP]}
+
+
 def _run_all(network: Network, mode: str) -> list[Option]:
     """All segments in one graph, with the gradients of all features at its end, as a neck gives them."""
     timeline = Timeline([*tensors_of(network.model), *tensors(network.xs)])
+    waiting = [0]  # bytes of the gradients of features that a unit's backward finds
 
     def run() -> list[Tensor]:
         x, ends = network.inputs, []
         for segment in network.segments:
             with timeline.visit(segment.name) as watch:
                 watch(x := network.run(segment, x, mode))
-            if segment.closes is not None:
-                ends += tensors(x)
+            closed = tensors(x) if segment.closes is not None else []
+            ends += closed
+            waiting.append(waiting[-1] + num_bytes([t for t in closed if t.requires_grad]))
         return [*ends, *tensors(x)]
 
     _train(network, run, timeline)
     options, gradients = [], 0
     for i in reversed(range(len(network.segments))):
-        waiting = sum(
-            num_bytes(x)
-            for x, segment in zip(network.xs[1 : i + 1], network.segments[:i], strict=True)
-            if segment.closes is not None
-        )
         start = timeline.moments[timeline.visits[i - 1].ends] if i else timeline.moments[0]
-        options.append(_option(timeline, i, mode, start.live, waiting + gradients))
+        options.append(_option(timeline, i, mode, start.live, waiting[i], gradients))
         gradients += _gradients(network, network.segments[i])
     return options[::-1]
 
@@ -85,11 +87,11 @@ def _run_one(network: Network, i: int, mode: str) -> Option:
         return tensors(y)
 
     _train(network, run, timeline)
-    return replace(_option(timeline, 0, mode, timeline.moments[0].live, 0), first=i, stop=i + 1)
+    return replace(_option(timeline, 0, mode, timeline.moments[0].live, 0, 0), first=i, stop=i + 1)
 
 
 def _train(network: Network, run: Callable[[], list[Tensor]], timeline: Timeline) -> None:
-    with timeline:
+    with timeline, timeline.watch_gradients(network.model.parameters()):
         timeline.mark()
         with network.precise():
             learning = {id(x): x for x in run() if x.requires_grad}
@@ -102,12 +104,15 @@ def _train(network: Network, run: Callable[[], list[Tensor]], timeline: Timeline
     drop_gradients(network.model)
 
 
-def _option(timeline: Timeline, i: int, mode: str, start: int, others: int) -> Option:
+def _option(timeline: Timeline, i: int, mode: str, start: int, waiting: int, gradients: int) -> Option:
+    """What a visit cost without what was alive at its start, waiting gradients of features, and those of parameters."""
     visit: Visit = timeline.visits[i]
-    backward, work = 0, timeline.work(visit.begins, visit.ends)
+    forward = work = timeline.work(visit.begins, visit.ends)
+    backward, own = 0, 0
     if visit.returns is not None:
         end = timeline.end_of_backward(visit, timeline.visits)
-        backward = timeline.peak(visit.returns, end) - start - others
+        peak = timeline.peak(visit.returns, end)
+        backward, own = peak.bytes - start - waiting - gradients, peak.gradients - gradients
         work += timeline.work(visit.returns, end)
     return Option(
         first=i,
@@ -115,7 +120,9 @@ def _option(timeline: Timeline, i: int, mode: str, start: int, others: int) -> O
         mode=mode,
         part=visit.name,
         kept=timeline.live(visit.ends) - start,
-        forward=timeline.peak(visit.begins, visit.ends) - start,
+        forward=timeline.peak(visit.begins, visit.ends).bytes - start,
         backward=backward,
         work=work,
+        gradients=own,
+        forward_work=forward,
     )

@@ -1,6 +1,8 @@
 """A picture of memory against work."""
 
+import math
 from collections.abc import Sequence
+from itertools import count
 from operator import itemgetter
 from pathlib import Path
 
@@ -8,6 +10,11 @@ from matplotlib.figure import Figure
 
 from .pareto import undominated
 from .planner import END_TO_END, LOCAL_LEARNING, Plan, Planner
+
+# Of a point, and of its number with up to two digits, in typographic points.
+MARKER = 6
+NUMBER = (12, 9)
+ANGLES = range(45, 405, 30)
 
 
 def plot_planner(planner: Planner, plan: Plan, path: Path) -> None:
@@ -46,12 +53,17 @@ def plot_frontier(points: Sequence[tuple[str, float, float]], work: str, path: P
         work (str): What the work is.
         path (Path): The picture's file.
     """
-    figure = Figure(figsize=(7, 4.5), layout='constrained')
+    draw_frontier(points, work).savefig(path, dpi=110)
+
+
+def draw_frontier(points: Sequence[tuple[str, float, float]], work: str) -> Figure:
+    """The picture of :func:`plot_frontier`: points have numbers, which the names beside the chart explain."""
+    figure = Figure(figsize=(9.5, 5), layout='constrained')
     axes = figure.subplots()
-    for name, memory, amount in points:
-        local = not name.startswith('end to end')
-        axes.plot(amount, memory, 'o' if local else 's', color='tab:blue' if local else 'tab:gray')
-        axes.annotate(name, (amount, memory), xytext=(5, 4), textcoords='offset points', fontsize=8)
+    for number, (name, memory, amount) in enumerate(points, start=1):
+        color = 'tab:gray' if name.startswith(END_TO_END) else 'tab:blue'
+        face = 'none' if name.endswith('AMP') else color
+        axes.plot(amount, memory, 'o', ms=MARKER, color=color, mfc=face, ls='', label=f'{number} {name}')
     for mixed, style in ((False, '-'), (True, ':')):
         best = undominated([p for p in points if p[0].endswith('AMP') is mixed], itemgetter(1), itemgetter(2))
         axes.step(
@@ -64,6 +76,47 @@ def plot_frontier(points: Sequence[tuple[str, float, float]], work: str, path: P
         )
     axes.set_xlabel(f'{work}, of end to end')
     axes.set_ylabel('peak live bytes, of end to end')
-    axes.margins(x=0.2, y=0.12)
+    axes.margins(x=0.1, y=0.1)
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    figure.legend(loc='outside right center', fontsize=8, frameon=False)
+    figure.draw_without_rendering()  # from here on places in the chart are known
+    figure.set_layout_engine('none')
+    places = [(amount, memory) for _, memory, amount in points]
+    inches = (axes.transData.transform(places) / figure.dpi).tolist()
+    offsets = offsets_of_numbers([(72 * x, 72 * y) for x, y in inches])
+    for number, (place, offset) in enumerate(zip(places, offsets, strict=True), start=1):
+        line = dict(arrowstyle='-', color='tab:gray', lw=0.5, shrinkA=0, shrinkB=0)
+        axes.annotate(
+            str(number),
+            place,
+            offset,
+            textcoords='offset points',
+            fontsize=8,
+            ha='center',
+            va='center',
+            arrowprops=line,
+        )
+    return figure
+
+
+def offsets_of_numbers(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Where the numbers of points stand, so that none lies on another one or on a point.
+
+    Args:
+        places (Sequence[tuple[float, float]]): The points, in typographic points.
+
+    Returns:
+        list[tuple[float, float]]: Offsets of the numbers' middles.
+    """
+    taken, offsets = [(x, y, MARKER, MARKER) for x, y in places], []
+    for x, y in places:
+        around = ((r * math.cos(a), r * math.sin(a)) for r in count(NUMBER[0], 4) for a in map(math.radians, ANGLES))
+        dx, dy = next((dx, dy) for dx, dy in around if not any(_overlap((x + dx, y + dy, *NUMBER), t) for t in taken))
+        taken.append((x + dx, y + dy, *NUMBER))
+        offsets.append((dx, dy))
+    return offsets
+
+
+def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two boxes overlap, given by their middle, width and height."""
+    return all(abs(one[i] - other[i]) < (one[i + 2] + other[i + 2]) / 2 for i in (0, 1))

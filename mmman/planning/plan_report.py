@@ -53,11 +53,7 @@ def answer(planner: Planner, memory: int, local_learning: str) -> list[str]:
     lines = []
     best = planner.best(memory, local_learning)
     if best is None:
-        least = planner.least(local_learning)
-        lines.append(
-            f'Nothing fits into {megabytes(memory)} MB: the least is {describe(planner, least)}. Take fewer or smaller '
-            'images, --amp, or a smaller batch with optim_wrapper.accumulative_counts'
-        )
+        lines.append(nothing_fits(planner, memory, local_learning))
     else:
         lines.append(f'The least work within {megabytes(memory)} MB: {describe(planner, best)}')
         others = {
@@ -70,6 +66,14 @@ def answer(planner: Planner, memory: int, local_learning: str) -> list[str]:
             elif other != best:
                 lines.append(f'- {name}: {describe(planner, other)}')
     return [*lines, _by_the_paper(planner, memory)]
+
+
+def nothing_fits(planner: Planner, memory: int, local_learning: str) -> str:
+    """Say that nothing fits into a memory, what would, and what to do; see :func:`answer`."""
+    return (
+        f'Nothing fits into {megabytes(memory)} MB: the least is {describe(planner, planner.least(local_learning))}. '
+        'Take fewer or smaller images, --amp, or a smaller batch with optim_wrapper.accumulative_counts'
+    )
 
 
 def _by_the_paper(planner: Planner, memory: int) -> str:

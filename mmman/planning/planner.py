@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,7 @@ class Plan:
         peak (int): The most bytes of live tensors at once.
         blocks (tuple[int, ...]): That of each block.
         work (Work): The work of a step.
+        ways (tuple[tuple[Option, ...], ...]): How each block runs, step by step.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Plan:
     peak: int
     blocks: tuple[int, ...]
     work: Work
+    ways: tuple[tuple[Option, ...], ...] = field(repr=False)
 
     @property
     def num_blocks(self) -> int:
@@ -167,30 +169,31 @@ class Planner:
     # ------------------------------------------------------------------------------------------ from ways to plans
 
     def _in_one_block(self, i: int) -> Plan:
-        choices = self._one_block.choices_of(i)
+        way = self._one_block.choices_of(i)
         peak = round(self.worlds.resident + self._one_block.peaks[i])
-        return self._plan(END_TO_END, (), choices, (peak,), 0)
+        return self._plan(END_TO_END, (), [way], (peak,), 0)
 
     def _along(self, path: Path) -> Plan:
         blocks, units = self._paths.blocks_of(path), self.costs.units
         added = sum(block.added for block in blocks)
-        ways = [(block.frontier, place_of(units[block.last].name)) for block in blocks]
-        ways.append((self.worlds.last_blocks[blocks[-1].last + 1], ''))
-        choices, peaks = [], []
-        for frontier, place in ways:
+        frontiers = [(block.frontier, place_of(units[block.last].name)) for block in blocks]
+        frontiers.append((self.worlds.last_blocks[blocks[-1].last + 1], ''))
+        ways, peaks = [], []
+        for frontier, place in frontiers:
             i = int(np.searchsorted(frontier.peaks, path.threshold, side='right')) - 1
             own = frontier.choices_of(i)
             if place:
                 own[-2] = replace(own[-2], part=place)  # the auxiliary network, before the local head
-            choices += own
+            ways.append(own)
             peaks.append(round(self.worlds.resident + added + frontier.peaks[i]))
         ends = tuple(units[block.last].name for block in blocks)
-        return self._plan(LOCAL_LEARNING, ends, choices, tuple(peaks), blocks[-1].last + 1)
+        return self._plan(LOCAL_LEARNING, ends, ways, tuple(peaks), blocks[-1].last + 1)
 
     def _plan(
-        self, name: str, ends: tuple[str, ...], options: Sequence[Option], peaks: tuple[int, ...], first: int
+        self, name: str, ends: tuple[str, ...], ways: Sequence[Sequence[Option]], peaks: tuple[int, ...], first: int
     ) -> Plan:
         """The plan whose last block begins with unit ``first``."""
+        options = [option for way in ways for option in way]
         names = {name for unit in self.costs.units for name in (unit.name, place_of(unit.name))}
         recomputed = {o.part: o.mode for o in options if o.part is not None and o.mode != KEEP}
         return Plan(
@@ -201,6 +204,7 @@ class Planner:
             peak=max(peaks),
             blocks=peaks,
             work=sum((option.work for option in options), start=self.worlds.heads_behind(first).work),
+            ways=tuple(map(tuple, ways)),
         )
 
 

@@ -1,9 +1,10 @@
 """All worthwhile ways to train a network, end to end and in blocks, from what its parts cost."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from mmman.costs.live_bytes import Peak
 from mmman.costs.part_costs import Branch, Heads, Option, PartCosts
 from mmman.costs.timeline import Work
 
@@ -57,9 +58,14 @@ class Worlds:
 
     @cached_property
     def resident(self) -> int:
-        """Bytes of the plain model, its optimizer states and the batch; of the backbone's gradients where they stay."""
-        costs = self.costs
-        return costs.resident + costs.accumulates * sum(unit.gradients for unit in costs.units)
+        """Bytes of the plain model, its optimizer states and the batch; of gradients where they stay."""
+        return self.costs.resident + self.staying
+
+    @cached_property
+    def staying(self) -> int:
+        """Bytes of the plain model's gradients where they stay from step to step."""
+        behind = max(heads.gradients for heads in self.costs.heads.values())
+        return self.costs.accumulates * (sum(unit.gradients for unit in self.costs.units) + behind)
 
     @cached_property
     def last_blocks(self) -> list[Frontier]:
@@ -81,28 +87,25 @@ class Worlds:
 
     def local_blocks(self) -> Iterator[LocalBlocks]:
         """All blocks that may come before the last, and their ways."""
-        units, stay = self.costs.units, self.costs.accumulates
-        behind_backbone = stay * max(heads.gradients for heads in self.costs.heads.values())
+        units = self.costs.units
         for (last, is_last), branch in self.costs.branches.items():
             outlive = [i for i in range(last + 1) if self.is_handed_on(i) or i == last]
             others = [sum(units[j].output for j in outlive if j > i) for i in range(last + 1)]
             twice = [units[i].output if i in outlive else 0 for i in range(last + 1)]
             behind = self._branch_frontier(branch)
-            added = branch.resident + stay * branch.gradients
+            added = branch.resident + self.costs.accumulates * branch.gradients
             for first, frontier in self._through_units(last, behind, branch.gradients, others, twice):
                 if any(unit.gradients for unit in units[first : last + 1]):
-                    frontier = frontier.raised(self.received(first) + behind_backbone)
-                    yield LocalBlocks(first, last, is_last, added, frontier)
+                    yield LocalBlocks(first, last, is_last, added, frontier.raised(self.received(first)))
 
     def _branch_frontier(self, branch: Branch) -> Frontier:
         head = branch.head
         step = Step(head, max(head.forward, head.backward), 0, self.amount(head.work), None)
         behind = frontier_of([step], self.step)
-        gradients = 0 if self.costs.accumulates else branch.gradients_of_head
-        ways = branch.auxiliary.values()
+        more = 0 if self.costs.accumulates else branch.gradients_of_head
+        ways = [replace(o, backward=o.backward + more, gradients=o.gradients + more) for o in branch.auxiliary.values()]
         return frontier_of(
-            [Step(o, max(o.forward, o.backward + gradients), o.kept, self.amount(o.work), behind) for o in ways],
-            self.step,
+            [Step(o, max(o.forward, o.backward), o.kept, self.amount(o.work), behind) for o in ways], self.step
         )
 
     def received(self, first: int) -> int:
@@ -160,10 +163,11 @@ class Worlds:
             twice (Sequence[int]): Bytes of each unit's output that stay alive while it is computed again.
         """
         units = self.costs.units[: last + 1]
-        alive = [0] * len(units)
+        alive = [Peak(0, 0)] * len(units)
         following = {len(units): behind}
         for i in reversed(range(len(units))):
-            alive[i] = others[i] + (0 if self.costs.accumulates else gradients)
+            made = 0 if self.costs.accumulates else gradients
+            alive[i] = Peak(others[i] + made, made)
             gradients += units[i].gradients
             closing = next((j for j in range(i, len(units)) if units[j].closes is not None), last)
             later = [unit.ways for unit in units[i + 1 : min(i + LONGEST_RUN, closing + 1)]]

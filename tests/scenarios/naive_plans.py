@@ -1,6 +1,7 @@
 """Every way to train a small made-up network, each walked through step by step: the truth that plans are held to."""
 
 import random
+from dataclasses import replace
 from itertools import product
 
 from mmman.costs.part_costs import Branch, Heads, Option, PartCosts, Unit
@@ -18,8 +19,18 @@ def random_costs(seed, num_units):
         backward = kept + rng.randint(0, 50)
         work = rng.randint(5, 40)
         again = rng.randint(0, 20)
-        return {
-            'keep': Option(i, i + 1, 'keep', f's{i}', kept, kept + rng.randint(0, 9), backward, Work(work)),
+        found = {
+            'keep': Option(
+                i,
+                i + 1,
+                'keep',
+                f's{i}',
+                kept,
+                kept + rng.randint(0, 9),
+                backward,
+                Work(work),
+                forward_work=Work(again + rng.randint(0, 3)),
+            ),
             'full': Option(
                 i, i + 1, 'full', f's{i}', output, output + rng.randint(0, 30), backward, Work(work + again)
             ),
@@ -27,6 +38,7 @@ def random_costs(seed, num_units):
                 i, i + 1, 'selective', f's{i}', rng.randint(output, kept), kept, backward, Work(work, again)
             ),
         }
+        return {mode: replace(option, gradients=backward // 9) for mode, option in found.items()}
 
     def recomputed(stop, part, most):
         kept, forward, backward = rng.randint(0, most), rng.randint(0, 60), rng.randint(20, 90)
@@ -55,16 +67,17 @@ def random_costs(seed, num_units):
         head = Option(
             1, 2, kept=0, forward=rng.randint(5, 40), backward=rng.randint(5, 60), work=Work(rng.randint(1, 15))
         )
-        branches[i, is_last] = Branch(auxiliary, head, 12, 5, rng.randint(1, 25))
+        resident = rng.randint(1, 25)
+        branches[i, is_last] = Branch(auxiliary, head, 12, 5, resident, resident // 3)
     features = rng.random() < 0.5
-    return PartCosts(tuple(units), heads, branches, 100, 7, rng.random() < 0.3, features)
+    return PartCosts(tuple(units), heads, branches, 100, 20, 7, rng.random() < 0.3, features)
 
 
 def all_ways(costs):
     """Peak and work of every way: end to end, and in blocks."""
     count = len(costs.units)
     whole = list(_last_block(costs, 0))
-    base = costs.resident + costs.accumulates * sum(u.gradients for u in costs.units)
+    base = costs.resident + costs.accumulates * _all_gradients(costs)
     local = []
     for cuts in product((False, True), repeat=count - 1):
         ends = [i for i, cut in enumerate(cuts) if cut]
@@ -80,6 +93,10 @@ def all_ways(costs):
         for ways in product(*(_best(part) for part in parts)):
             local.append((base + added + max(p for p, _ in ways), sum(w for _, w in ways)))
     return [(base + p, w) for p, w in whole], local
+
+
+def _all_gradients(costs):
+    return sum(u.gradients for u in costs.units) + max(h.gradients for h in costs.heads.values())
 
 
 def _best(ways):
@@ -118,7 +135,8 @@ def _run_pieces(costs, pieces, begin, behind_peak, behind_work, gradients, other
             unit = costs.units[i]
             ways = unit.ways_first if i == begin else unit.ways
             peak = max(peak, kept + own + ways[mode].forward)
-            work += _amount(ways[mode].work)
+            whole = mode == 'full' and i + 1 < stop  # its output is computed again, too
+            work += _amount(ways['keep'].work + ways['keep'].forward_work if whole else ways[mode].work)
             own += ways[mode].kept - (ways['full'].kept if i + 1 < stop else 0)
         kept += own
     peak = max(peak, kept + behind_peak)
@@ -170,7 +188,6 @@ def _last_block(costs, first):
 
 def _local_block(costs, first, last, branch):
     outlive = {i for i in range(last + 1) if _held(costs, i)} | {last}
-    stay = costs.accumulates * max(h.gradients for h in costs.heads.values())
     for way in branch.auxiliary.values():
         head = branch.head
         waits = 0 if costs.accumulates else branch.gradients_of_head
@@ -187,4 +204,4 @@ def _local_block(costs, first, last, branch):
                 lambda i: sum(costs.units[j].output for j in outlive if j > i),
                 lambda i: costs.units[i].output if i in outlive else 0,
             )
-            yield own + _received(costs, first) + stay, amount
+            yield own + _received(costs, first), amount

@@ -11,7 +11,7 @@ from scenarios.runner import run, tiny_run_cfg
 from mmman import LocalRunner, localize, validate
 from mmman.apis import NotLocalizableError, complete_config
 from mmman.apis.config_text import short_config
-from mmman.apis.launch import config_file, load_config
+from mmman.apis.launch import config_file, load_config, localize_as_asked
 from mmman.models import find_local_backbone
 from mmman.testing import tiny_classifier, tiny_segmentor
 
@@ -241,6 +241,6 @@ def test_a_short_config_says_the_same(stock, tmp_path):
 
 def test_the_option_of_the_scripts(stock, tmp_path):
     stock.dump(tmp_path / 'stock.py')
-    cfg = load_config(str(tmp_path / 'stock.py'), {'model.backbone.frozen_stages': 1}, local_learning=2)
+    cfg = localize_as_asked(load_config(str(tmp_path / 'stock.py'), {'model.backbone.frozen_stages': 1}), 2)
     assert cfg.model.backbone.partition == dict(num_blocks=2)
     assert cfg.model.backbone.backbone.frozen_stages == 1

@@ -1,10 +1,12 @@
 import json
 
 import pytest
+from mmengine.config import Config
 from scenarios.runner import tiny_run_cfg
 
-from mmman.costs.benchmark import Row, Way, choose, measure_ways, median_ratios, save, table, ways_of
-from mmman.costs.variants import end_to_end
+from mmman.apis.end_to_end import end_to_end
+from mmman.costs import benchmark
+from mmman.costs.benchmark import MeasurementError, Row, Way, measure_ways, median_ratios, save, table
 
 
 def test_ways_are_measured_in_processes_of_their_own(tmp_path, bccd):
@@ -22,34 +24,33 @@ def test_times_are_ratios_to_the_first_in_the_same_round():
     assert median_ratios([[1, 2], [10, 20], [1, 5]]) == [1, 2]
 
 
-def test_a_process_that_dies_is_named(tmp_path, bccd):
+def test_the_first_way_has_to_be_measured(tmp_path, bccd):
     cfg = tiny_run_cfg(1, tmp_path, *bccd)
     cfg.train_dataloader.dataset.ann_file = 'nowhere.json'
     with pytest.raises(RuntimeError, match="the process that measures 'broken' ended with exit code 1"):
         measure_ways([Way('broken', cfg)])
 
 
-def test_end_to_end_comes_first_and_its_rivals_follow(tmp_path, bccd):
-    cfg, tuned = tiny_run_cfg(4, tmp_path, *bccd), tiny_run_cfg(4, tmp_path, *bccd)
-    tuned.model.backbone.with_cp = [1]
-    names = [way.name for way in ways_of(cfg, tuned)]
-    assert names == [
-        'end to end',
-        'end to end, with_cp',
-        'end to end, all recomputed',
-        'end to end, AMP',
-        'as configured',
-        'tuned',
-        'tuned, nothing recomputed',
-        'tuned, AMP',
-    ]
+def test_a_later_way_that_cannot_be_measured_is_left_out(monkeypatch):
+    class Process:
+        def __init__(self, way, dry):
+            if way.name == 'broken':
+                raise MeasurementError('it ended')
 
+        def ask(self, what):
+            return dict(peak=10**6, parameters=0, gradients=0, states=0, activations=10**6, blocks=(10**6,), flops=1)
 
-def test_rows_are_chosen_by_name(tmp_path, bccd):
-    ways = ways_of(tiny_run_cfg(4, tmp_path, *bccd))
-    assert [way.name for way in choose(ways, ['as configured', 'end to end'])] == ['end to end', 'as configured']
-    with pytest.raises(ValueError, match="there is no way 'tuned': name some of 'end to end', 'end to end, with_cp'"):
-        choose(ways, ['tuned'])
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(benchmark, '_Process', Process)
+    lines = []
+    rows = measure_ways([Way(name, Config()) for name in ('first', 'broken', 'last')], report=lines.append)
+    assert [row.name for row in rows] == ['first', 'last']
+    assert lines[1] == 'broken: left out, it ended'
 
 
 MB = 10**6
@@ -61,5 +62,5 @@ ROWS = [
 
 def test_rows_are_printed_and_saved(tmp_path):
     assert table(ROWS).splitlines()[-1] == '| local | 25 | 0.250 | 12 | 3 | 8 | 2 | 1.100 | 1.25 | **25** 20 |'
-    save(ROWS, tmp_path / 'rows.png')
+    save(ROWS, tmp_path / 'rows.json')
     assert json.loads((tmp_path / 'rows.json').read_text())[1]['blocks'] == [25 * MB, 20 * MB]

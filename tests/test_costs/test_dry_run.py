@@ -118,6 +118,22 @@ def test_a_known_mask_chooses_and_a_dry_one_chooses_all():
         assert x.long().unique().tolist() == [0]  # a dry number is 0
 
 
+def test_new_zeros_are_known_and_choose():
+    """Mask2Former writes into them which queries have a ground truth."""
+    dry = torch.randn(6)
+    with DryRun([dry]):
+        weights = (dry * 2).new_zeros(6)
+        weights[torch.tensor([1, 4])] = 1.0
+        assert dry[weights > 0].shape == (2,)
+
+
+def test_sorted_numbers_differ():
+    dry = torch.zeros(5)
+    with DryRun([dry]):
+        values, _ = (dry * 2).sort()
+        assert values.numpy().tolist() == [0, 0.25, 0.5, 0.75, 1]
+
+
 def test_what_torch_does_not_dispatch_reads_zeros():
     boxes, scores = 10 * torch.rand(1000, 4), torch.rand(1000)
     with DryRun([boxes, scores]):

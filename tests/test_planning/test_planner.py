@@ -1,6 +1,8 @@
 """Plans of real models: what they foretell is what a step needs, and what they write trains."""
 
 import argparse
+import re
+from itertools import pairwise
 
 import pytest
 from mmengine.config import Config
@@ -8,12 +10,14 @@ from scenarios.naive_plans import random_costs
 from scenarios.runner import tiny_run_cfg
 from scenarios.two_stage import tiny_two_stage_cfg
 
+from mmman.apis import benchmark_ways
 from mmman.apis.localization import localize
-from mmman.apis.plan_costs import measure_here
+from mmman.apis.plan_costs import Measured, measure_here
 from mmman.apis.planned_batch import planned_batch
 from mmman.costs import TrainingStep
 from mmman.costs.units import parse_bytes
 from mmman.planning import Planner
+from mmman.planning.peak_parts import parts_of_peaks
 from mmman.planning.plan_report import answer, frontier_table
 from mmman.planning.plan_settings import settings_of
 from mmman.testing import tiny_segmentor
@@ -79,6 +83,9 @@ def test_peaks_and_flops_are_foretold(planned):
         assert plan.work.flops == pytest.approx(step.flops(), rel=0.01), plan
         if plan.ends:
             assert plan.blocks == pytest.approx(found.blocks, rel=0.06), plan
+        parts = max(parts_of_peaks(planner, plan), key=sum)
+        for kind, most in (('parameters', 0.01), ('states', 0.01), ('gradients', 0.02), ('activations', 0.06)):
+            assert getattr(parts, kind) == pytest.approx(getattr(found, kind), abs=most * found.peak), (kind, plan)
 
 
 def test_the_settings_are_those_that_a_config_can_say(planned):
@@ -94,6 +101,27 @@ def test_what_does_not_fit_is_said(planned):
     assert planner.best(planner.least().peak) is not None
     (line, *_) = answer(planner, planner.costs.resident, 'if-better')
     assert line.startswith('Nothing fits into') and 'the least is' in line
+
+
+def test_no_way_of_the_benchmark_lies_below_the_frontier(planned, monkeypatch):
+    """Contract 12 on nets: a plan's expected peak and work against what the other ways take, counted."""
+    cfg, costs, planner = planned
+    monkeypatch.setattr(benchmark_ways, 'measure_config', lambda *_: Measured(costs, (192, 320), 2))
+    # In one precision. Compiling takes a minute for each net; what the plans themselves take has a test above.
+    names = [name for name in benchmark_ways.NAMES if not re.search('AMP|compile|optimum|planned', name)]
+    ways = {}
+    for way in benchmark_ways.ways_of(cfg, benchmark_ways.Question(num_objects=OBJECTS), names):
+        step = way.step(dry=True)
+        ways[way.name] = step.bytes().peak, step.flops()
+    assert {'end to end, with_cp', 'end to end, all recomputed', 'MAN++ released'} <= {*ways}
+    least, most = planner.least().peak, planner.end_to_end().peak
+    works = []
+    for memory in [least + i * (most - least) / 39 for i in range(40)]:
+        worlds = [plan for plan in (planner.best_end_to_end(memory), planner.best_local(memory)) if plan is not None]
+        works.append(min(plan.work.flops for plan in worlds))
+        assert all(peak > memory or works[-1] <= 1.005 * flops for peak, flops in ways.values()), (memory, ways)
+    assert all(smaller >= larger for smaller, larger in pairwise(works))
+    assert min(peak for peak, _ in ways.values()) >= least
 
 
 # ------------------------------------------------------------------------------------------------- as the tool says it

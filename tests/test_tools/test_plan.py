@@ -1,5 +1,6 @@
 """`tools/plan.py` and what a user says in its place: a memory."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from mmengine.config import Config
 from scenarios.runner import tiny_run_cfg
 
 from mmman.apis import launch
+from mmman.apis.config_parts import dicts_in
 from mmman.apis.localization import NotLocalizableError, localize
 from mmman.apis.plan_costs import both_worlds
 from mmman.apis.planned_batch import planned_batch
@@ -35,18 +37,36 @@ def plan(monkeypatch, capsys, *arguments):
     return capsys.readouterr().out
 
 
+@pytest.mark.parametrize('local', [False, True])
 @pytest.mark.parametrize('local_learning', ['never', 'always'])
-def test_a_planned_config_inherits_and_trains_within_its_memory(stock, tmp_path, monkeypatch, capsys, local_learning):
-    out, picture, memory = tmp_path / 'planned.py', tmp_path / 'plan.png', '20MB'
+def test_a_planned_config_inherits_and_trains_within_its_memory(
+    stock, tmp_path, monkeypatch, capsys, local_learning, local
+):
+    base = stock
+    if local:
+        base = tmp_path / 'local.py'
+        localize(Config.fromfile(stock), num_blocks=2).dump(base)
+    out, picture, page, memory = tmp_path / 'planned.py', tmp_path / 'plan.png', tmp_path / 'plan.html', '20MB'
     options = ('--memory', memory, '--objects', 5, '--local-learning', local_learning)
-    text = plan(monkeypatch, capsys, stock, *options, '--out', out, picture)
+    text = plan(monkeypatch, capsys, base, *options, '--out', out, picture, page)
     assert 'The least work within 20 MB' in text and picture.stat().st_size > 1000
-    assert out.read_text() in text
+    assert out.read_text() in text and json.dumps(out.read_text()) in page.read_text()
     cfg = launch.load_config(str(out), work_dir=str(tmp_path))
-    assert ('ends' in cfg.local_learning.get('partition', {})) == (local_learning == 'always')
+    settings = cfg.model.backbone if local else cfg.local_learning
+    assert ('ends' in settings.get('partition', {})) == (local_learning == 'always')
+    if local:  # the heads' losses, those of local heads included
+        losses = [type_name(part.type) for part in dicts_in(cfg.model) if 'FocalLoss' in str(part.get('type'))]
+        assert losses == ['LeanFocalLoss'] * (2 if local_learning == 'always' else 1)
     cfg.log_level = 'ERROR'
     batch = planned_batch(Config.fromfile(stock), None, 5)
     assert TrainingStep(cfg, dry=True, batch=batch).bytes().peak <= 1.03 * parse_bytes(memory)
+
+
+def test_other_files_are_refused_before_anything_is_measured(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        plan(monkeypatch, capsys, 'nowhere.py', '--memory', '1MB', '--out', 'plan.py', 'plan.pdf')
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if 'error' in line]
+    assert line.endswith("expected a config (.py), a picture (.png) or a page (.html), got 'plan.pdf'")
 
 
 def test_what_does_not_fit_is_said(stock, monkeypatch, capsys):
@@ -56,10 +76,10 @@ def test_what_does_not_fit_is_said(stock, monkeypatch, capsys):
 
 
 def test_a_memory_in_the_place_of_choices(stock):
-    cfg = launch.load_config(str(stock), local_learning='8GB')
+    cfg = launch.localize_as_asked(launch.load_config(str(stock)), '8GB')
     assert type_name(cfg.model.backbone.type) == 'ResNet'  # all fits end to end
     assert type_name(cfg.model.bbox_head.loss_cls.type) == 'LeanFocalLoss'
-    cfg = launch.load_config(str(stock), local_learning='20MB')
+    cfg = launch.localize_as_asked(launch.load_config(str(stock)), '20MB')
     assert cfg.model.backbone.with_cp
     with pytest.raises(NotLocalizableError, match="memory='8 apples'"):
         localize(Config.fromfile(stock), memory='8 apples')

@@ -33,7 +33,7 @@ def main() -> None:
                 raise SystemExit(f'step_cost.py: {error}') from None
             ways.append(Way(path, cfg))
         try:
-            print(table(measure_ways(ways, args.rounds)))
+            print(table(measure_ways(ways, args.rounds, lambda line: print(line, flush=True))))
         except MeasurementError as error:
             raise SystemExit(f'step_cost.py: {error}') from None
 
