@@ -10,7 +10,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 17179869184
 # Threads that wait by spinning make a step several times slower where other programs share the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: env test lint format demo demo-seg docs docs-commands clean
+.PHONY: env browser test lint format demo demo-seg docs docs-commands clean
 .DEFAULT_GOAL := env
 
 # Nothing to do while the pinned requirements and the script are older than the stamp; `make env -B` runs it anyway.
@@ -18,6 +18,11 @@ env: $(ENV)
 $(ENV): $(wildcard requirements/*.txt) setup.py tools/dev/make_env.sh
 	bash tools/dev/make_env.sh
 	@touch $@
+
+# What the test of tools/plan.py's page looks at it with; as root, on Debian.
+browser:
+	apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium chromium-driver || \
+		echo 'no chromium: the tests that want a browser are skipped'
 
 # A test file stays on one process: its tests share what they build. More than eight processes want too much memory.
 test: $(ENV)

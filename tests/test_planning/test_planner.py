@@ -152,6 +152,6 @@ def test_the_table_has_a_row_for_every_amount_of_work():
 
 
 def test_the_smallest_number_of_blocks_is_kept():
-    costs = random_costs(5, 4)
+    costs = random_costs(8, 4)
     assert {Planner(costs, least_blocks=k).best_local(10**9).num_blocks for k in (3, 4)} == {3, 4}
     assert Planner(costs, least_blocks=5).best_local(10**9) is None
