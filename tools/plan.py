@@ -9,7 +9,7 @@ from pathlib import Path
 from mmengine.config import DictAction
 
 from mmman.apis import launch
-from mmman.apis.memory_plan import about_batch, batch_in_words, planned_config
+from mmman.apis.memory_plan import about_batch, batch_in_words, last_resort, planned_config
 from mmman.apis.plan_costs import CannotPlanError, measure_config
 from mmman.costs.units import parse_bytes
 from mmman.planning import Plan, Planner
@@ -37,6 +37,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, help="images in a batch (default: the config's)")
     parser.add_argument('--objects', type=int, help='objects in an image (default: the most in the data, else 50)')
     parser.add_argument('--amp', action='store_true', help='plan for mixed precision')
+    parser.add_argument(
+        '--time',
+        action='store_true',
+        help="for the shortest step on this machine's processor, operations timed one by one, not for the fewest FLOPs",
+    )
     parser.add_argument(
         '--local-learning',
         choices=CHOICES,
@@ -66,14 +71,16 @@ def main() -> None:
 def run(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as work_dir:
         cfg = launch.load_config(args.config, args.cfg_options, work_dir=work_dir)
-    measured = measure_config(cfg, args.batch_size, args.objects, args.amp)
-    planner = Planner(measured.costs, least_blocks=args.least_blocks)
+    measured = measure_config(cfg, args.batch_size, args.objects, args.amp, args.time)
+    planner = Planner(measured.costs, 'seconds' if args.time else 'flops', least_blocks=args.least_blocks)
     plan = planner.best(args.memory, args.local_learning)
     print(frontier_table(planner))
     print('\n'.join(['', *answer(planner, args.memory, args.local_learning)]))
     why = f'no local learning: {measured.only_end_to_end}' if measured.only_end_to_end else ''
     if why:
         print(f'- {why}')
+    if plan is None and (more := last_resort(cfg, measured, args.memory, args.local_learning)):
+        print(f'- {more}')
     named = next((str(out) for out in args.out if out.suffix == '.py'), 'planned.py')
 
     def text_of(plan: Plan, memory: int) -> str:

@@ -71,10 +71,38 @@ def plan_config(cfg: Config, memory: str | int, local_learning: str = 'if-better
     plan = planner.best(memory, local_learning)
     lines = answer(planner, memory, local_learning)
     if plan is None:
-        raise CannotPlanError(lines[0])
+        raise CannotPlanError('. '.join(filter(None, [lines[0], last_resort(cfg, measured, memory, local_learning)])))
     for line in lines:
         print_log(f'plan: {line}', logger='current')
     return MemoryPlan(measured, planner, plan, memory)
+
+
+def last_resort(cfg: Config, measured: Measured, memory: int, local_learning: str) -> str:
+    """How to train within a memory that nothing fits into: with smaller batches whose gradients accumulate.
+
+    It comes last because norms see smaller batches then.
+
+    Args:
+        cfg (Config): The config.
+        measured (Measured): What it costs.
+        memory (int): Bytes.
+        local_learning (str): See :func:`plan_config`.
+
+    Returns:
+        str: The largest batches that fit, and their settings; empty if there are none.
+    """
+    for images, costs in measured.smaller.items():
+        plan = Planner(costs).best(memory, local_learning)
+        if plan is not None:
+            steps = measured.num_images // images
+            counts = steps * cfg.optim_wrapper.get('accumulative_counts', 1)
+            return (
+                f'As a last resort {images} images at a time would fit, the gradients of {steps} such batches '
+                f'accumulated ({plan.title}: {megabytes(plan.peak)} MB): '
+                f'--cfg-options train_dataloader.batch_size={images} '
+                f'optim_wrapper.accumulative_counts={counts}'
+            )
+    return ''
 
 
 def planned_config(

@@ -7,15 +7,17 @@ import signal
 import tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
+import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 
 from mmman.costs import CannotRunDry, measure_parts
+from mmman.costs.operation_times import OperationTimes
 from mmman.costs.part_costs import PartCosts
 from mmman.costs.variants import hooks_but, lean_losses, mixed_precision, plain_settings
 from mmman.memory.conv_norm import has_norm_in_eval
@@ -40,16 +42,23 @@ class Measured:
         size (tuple[int, int]): Height and width of the images.
         num_images (int): Images in a batch.
         only_end_to_end (str): Why there is no local learning to plan; empty if there is.
+        smaller (Mapping[int, PartCosts]): Those of smaller batches that add up to it and whose gradients accumulate, by
+            their images; the largest first.
     """
 
     costs: PartCosts
     size: tuple[int, int]
     num_images: int
     only_end_to_end: str = ''
+    smaller: Mapping[int, PartCosts] = field(default_factory=dict)
 
 
 def measure_config(
-    cfg: Config, batch_size: int | None = None, num_objects: int | None = None, amp: bool = False
+    cfg: Config,
+    batch_size: int | None = None,
+    num_objects: int | None = None,
+    amp: bool = False,
+    timed: bool = False,
 ) -> Measured:
     """Measure what the parts of a config's network cost, with lean losses, on made-up images of the config's size.
 
@@ -61,14 +70,18 @@ def measure_config(
         batch_size (int, optional): Images in a batch; the config's by default.
         num_objects (int, optional): Objects in an image; see :func:`planned_batch`.
         amp (bool): Whether it trains in mixed precision. Defaults to False.
+        timed (bool): Whether to time all operations on this machine's processor, which takes minutes more. Defaults to
+            False.
 
     Raises:
         CannotPlanError: If it cannot be measured.
     """
+    if timed and torch.cuda.is_available():
+        raise CannotPlanError('a plan for time knows processors only, and this machine has a GPU: plan by FLOPs')
     context = multiprocessing.get_context('spawn')
     ours, theirs = context.Pipe()
     with _no_gpu():
-        process = context.Process(target=_serve, args=(theirs, _portable(cfg), batch_size, num_objects, amp))
+        process = context.Process(target=_serve, args=(theirs, _portable(cfg), batch_size, num_objects, amp, timed))
         process.start()
     theirs.close()
     try:
@@ -119,7 +132,9 @@ def _serve(pipe: Connection, cfg: Config, *question: Any) -> None:
     pipe.send(answer)
 
 
-def measure_here(cfg: Config, batch_size: int | None, num_objects: int | None, amp: bool) -> Measured:
+def measure_here(
+    cfg: Config, batch_size: int | None, num_objects: int | None, amp: bool = False, timed: bool = False
+) -> Measured:
     """Measure in this process; see :func:`measure_config`."""
     try:
         check_training(cfg)
@@ -131,16 +146,17 @@ def measure_here(cfg: Config, batch_size: int | None, num_objects: int | None, a
         plain = mixed_precision(plain)
     with DefaultScope.overwrite_default_scope(toolbox_of(cfg)):
         try:
-            costs = measure_parts(plain, local, batch)
+            found = measure_parts(plain, local, batch, OperationTimes() if timed else None)
         except CannotRunDry as error:
             raise CannotPlanError(str(error)) from None
     joined = any(part.get('efficient_conv_bn_eval') for part in dicts_in(plain.model))
-    costs = replace(costs, efficient_conv_bn_eval=joined)
+    costs, *others = (replace(costs, efficient_conv_bn_eval=joined) for costs in found.values())
     if local is not None and not costs.branches:
         why = 'its backbone runs more than once in a step'
     inputs = batch['inputs']
     image = inputs[0] if not isinstance(inputs, Mapping) else next(iter(inputs.values()))[0]
-    return Measured(costs, tuple(image.shape[-2:]), len(batch['data_samples']), why)
+    images, *fewer = found
+    return Measured(costs, tuple(image.shape[-2:]), images, why, dict(zip(fewer, others, strict=True)))
 
 
 def both_worlds(cfg: Config) -> tuple[Config, Mapping[str, Any] | None, str]:

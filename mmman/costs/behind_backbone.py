@@ -10,7 +10,6 @@ from torch import nn
 from mmman.partition import tensors
 
 from .head_costs import Levels, MeasuredCalls, Train, find_calls
-from .live_bytes import tensors_of
 from .network import Batch, Network, drop_gradients, leaf
 from .part_costs import Heads
 from .timeline import Timeline
@@ -55,7 +54,9 @@ class BehindBackbone:
         runs: list[Any] = []
         handle = self.backbone.register_forward_pre_hook(lambda *_: runs.append(None))
         try:
-            levels = find_calls(self.model, self.names, partial(self._train, sorted(self.features)), self._timeline())
+            levels = find_calls(
+                self.model, self.names, partial(self._train, sorted(self.features)), self.network.timeline()
+            )
         finally:
             handle.remove()
             vars(self.backbone).pop('forward', None)
@@ -65,16 +66,13 @@ class BehindBackbone:
 
     def measure(self, levels: Levels) -> dict[int, Heads]:
         """Measure it, by how many of the backbone's outputs want a gradient."""
-        calls = MeasuredCalls(self.model, self.names, levels, self._timeline)
+        calls = MeasuredCalls(self.model, self.names, levels, self.network.timeline)
         all_learn = calls.measure(partial(self._train, sorted(self.features)))
         keys = sorted(self.used)
         found = {len(keys): all_learn}
         for count in range(len(keys) - 1, 0, -1):
             found[count] = calls.adapted(all_learn, partial(self._train, keys[len(keys) - count :]))
         return found
-
-    def _timeline(self) -> Timeline:
-        return Timeline([*tensors_of(self.model), *tensors(self.network.xs)])
 
     def _train(self, learning: Sequence[int], timeline: Timeline) -> int:
         network, features = self.network, {key: leaf(x, key in learning) for key, x in self.features.items()}
@@ -107,18 +105,15 @@ class WholeModel:
 
     def find(self) -> Levels:
         """The calls that are worth to be recomputed; see :func:`find_calls`."""
-        return find_calls(self.batch.model, self.names, self._train, self._timeline())
+        return find_calls(self.batch.model, self.names, self._train, self.batch.timeline())
 
     def measure(self, levels: Levels) -> dict[int, Heads]:
         """Measure it."""
-        return {0: MeasuredCalls(self.batch.model, self.names, levels, self._timeline).measure(self._train)}
+        return {0: MeasuredCalls(self.batch.model, self.names, levels, self.batch.timeline).measure(self._train)}
 
     @property
     def _train(self) -> Train:
         return partial(train_calls, self.batch, list(self.batch.model.parameters()))
-
-    def _timeline(self) -> Timeline:
-        return Timeline([*tensors_of(self.batch.model), *self.batch.tensors])
 
 
 def names_of_calls(model: nn.Module) -> list[str]:

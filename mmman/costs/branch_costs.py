@@ -14,7 +14,6 @@ from mmman.partition import State, tensors
 from .live_bytes import tensors_of
 from .network import End, Network, drop_gradients, leaf
 from .part_costs import KEEP, Branch, Option
-from .timeline import Timeline
 from .unit_costs import WAYS
 
 
@@ -107,7 +106,7 @@ class _Measured:
         return network.model.parse_losses(losses)[0]
 
     def _measure(self, x: State, run: Callable[[State], State], mode: str = KEEP) -> Option:
-        timeline = Timeline([*tensors_of(self.network.model, self.branch), *tensors(self.network.xs), *tensors(x)])
+        timeline = self.network.timeline(tensors_of(self.branch), x)
         with timeline, timeline.watch_gradients(self.branch.parameters()):
             timeline.mark()
             given = leaf(x)

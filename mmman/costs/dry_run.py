@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map_only, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_map_only, tree_unflatten
 
-from mmman.memory.operations import written_by
+from mmman.memory.operations import tensors_given, written_by
 
 aten = torch.ops.aten
 
@@ -66,7 +66,7 @@ class DryRun(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Run the operation if no dry tensor takes part in it, else allocate its results."""
         kwargs = kwargs or {}
-        if not any(self._is_dry(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)):
+        if not any(map(self._is_dry, tensors_given(args, kwargs))):
             return func(*args, **kwargs)
         if func is aten._local_scalar_dense.default:
             return True if args[0].dtype is torch.bool else 0.0 if args[0].is_floating_point() else 0
@@ -100,11 +100,10 @@ class DryRun(TorchDispatchMode):
         return results
 
     def _allocate(self, func: Any, args: tuple, kwargs: dict) -> Any:
-        leaves, spec = tree_flatten((args, kwargs))
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        key = (func, spec, *(_look(leaf) for leaf in leaves))
+        tensors = list(tensors_given(args, kwargs))
+        key = (func, *map(look, args), *((name, look(given)) for name, given in kwargs.items()))
         if key not in self._results:
-            self._results[key] = _results(func, leaves, spec)
+            self._results[key] = _results(func, args, kwargs)
         found, out_spec = self._results[key]
         device = torch.device(kwargs.get('device') or tensors[0].device)
         return tree_unflatten([self._make(result, tensors, device) for result in found], out_spec)
@@ -164,12 +163,14 @@ class _Result(NamedTuple):
     offset: int
 
 
-def _look(leaf: Any) -> Any:
-    """All of an argument that its result's size can depend on."""
-    return (leaf.size(), leaf.stride(), leaf.dtype) if isinstance(leaf, Tensor) else (type(leaf), leaf)
+def look(given: Any) -> Any:
+    """All of an operation's argument that its result's size can depend on."""
+    if isinstance(given, Tensor):
+        return given.size(), given.stride(), given.dtype
+    return tuple(map(look, given)) if isinstance(given, (list, tuple)) else (type(given), given)
 
 
-def _results(func: Any, leaves: list[Any], spec: TreeSpec) -> tuple[list[Any], TreeSpec]:
+def _results(func: Any, args: tuple, kwargs: dict) -> tuple[list[Any], TreeSpec]:
     """What an operation would return, found out on the meta device."""
     metas: list[Tensor] = []
 
@@ -181,14 +182,15 @@ def _results(func: Any, leaves: list[Any], spec: TreeSpec) -> tuple[list[Any], T
         metas.append(torch.empty_strided(leaf.size(), leaf.stride(), dtype=leaf.dtype, device='meta'))
         return metas[-1]
 
-    args, kwargs = tree_unflatten([to_meta(leaf) for leaf in leaves], spec)
+    on_cpu = next(tensors_given(args, kwargs)).is_cpu
+    args, kwargs = tree_map(to_meta, (args, kwargs))
     try:
         out = func(*args, **kwargs)
     except NotImplementedError as error:
         raise CannotRunDry(
             f'{func} cannot be run dry: its result depends on values, or it knows no meta tensors. Measure a real step'
         ) from error
-    if func is aten.native_batch_norm.default and not args[TRAINING] and leaves[0].is_cpu:
+    if func is aten.native_batch_norm.default and not args[TRAINING] and on_cpu:
         # A CPU's kernel keeps no statistics in evaluation mode, as with norm_eval; the meta kernel says it did.
         out = (out[0], *(statistics.new_empty(0) for statistics in out[1:]))
     sources = {meta.untyped_storage()._cdata: i for i, meta in enumerate(metas)}

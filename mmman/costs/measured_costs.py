@@ -15,6 +15,7 @@ from .dry_run import DryRun
 from .head_costs import Levels
 from .live_bytes import tensors_of
 from .network import Batch, Network, bytes_of_batch, first_images, num_images
+from .operation_times import OperationTimes
 from .part_costs import PartCosts, extrapolated
 from .training_step import TrainingStep
 from .unit_costs import measure_units
@@ -22,46 +23,58 @@ from .unit_costs import measure_units
 FEW = (3, 2)  # images; BatchNorm behind a pooling to 1 x 1 takes no single one
 
 
-def measure_parts(cfg: Config, local_cfg: Mapping[str, Any] | None = None, batch: Any = None) -> PartCosts:
+def measure_parts(
+    cfg: Config, local_cfg: Mapping[str, Any] | None = None, batch: Any = None, times: OperationTimes | None = None
+) -> dict[int, PartCosts]:
     """Measure every part of a config's network in dry runs, forward and backward, on one batch.
 
     Of a larger batch two and three images are measured, from which costs go on in a straight line: its images are of
-    one size.
+    one size. Where operations are timed, the whole batch is measured: small batches take less than their share of time.
 
     Args:
         cfg (Config): A config that trains end to end. If its backbone is a ``mmman.LocalBackbone`` of one block, and
             runs once in a step, the backbone's segments are parts, too. Its modules are registered.
         local_cfg (Mapping, optional): ``auxiliary`` and ``local_head`` of local learning. None: end to end only.
         batch (optional): The batch; the first of the config's data by default.
+        times (OperationTimes, optional): What times operations. Not timed by default.
 
     Returns:
-        PartCosts: The costs.
+        dict[int, PartCosts]: The costs, by images in a batch. Those of the batch come first; then those of smaller ones
+        that add up to it, whose gradients accumulate, down to two images, where more than two have been measured.
     """
     step = TrainingStep(cfg, dry=True, batch=first_images(batch, FEW[0]) if batch is not None else None)
     batch = step.batch if batch is None else batch
     trained = sum(p.nbytes for p in step.model.parameters() if p.requires_grad)
     states = sum(t.nbytes for t in tensors_of(step.optim_wrapper)) / trained
     images = num_images(batch)
+    few = FEW if times is None else (images,)
     gc.collect()
     gc.freeze()  # so that the collector, which is called often from here on, has little to look at
     try:
         with DryRun(tensors_of(step.model)):
             batch_bytes = bytes_of_batch(step.model, batch)
             counted, levels = [], None
-            for number in sorted({min(number, images) for number in FEW}, reverse=True):
-                costs, levels = _measure(Batch(step, batch, number), local_cfg, states, levels)
+            for number in sorted({min(number, images) for number in few}, reverse=True):
+                costs, levels = _measure(Batch(step, batch, number, times), local_cfg, states, levels)
                 counted.append(costs)
     finally:
         gc.unfreeze()
-    costs = extrapolated(counted[-1], counted[0], images - min(FEW[-1], images))
     model, optimizer = (sum(t.nbytes for t in tensors_of(holder)) for holder in (step.model, step.optim_wrapper))
-    return replace(
-        costs,
-        resident=model + optimizer + batch_bytes,
-        states=optimizer,
-        batch=batch_bytes,
-        accumulates=cfg.optim_wrapper.get('accumulative_counts', 1) > 1,
-    )
+    accumulates = cfg.optim_wrapper.get('accumulative_counts', 1) > 1
+
+    def costs_of(number: int) -> PartCosts:
+        costs = extrapolated(counted[-1], counted[0], number - min(few[-1], images))
+        own = batch_bytes * number // images
+        return replace(
+            costs,
+            resident=model + optimizer + own,
+            states=optimizer,
+            batch=own,
+            accumulates=accumulates or number < images,
+        )
+
+    smaller = range(images // 2, few[-1] - 1, -1)
+    return {number: costs_of(number) for number in (images, *smaller) if images % number == 0}
 
 
 def _measure(

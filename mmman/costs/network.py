@@ -15,7 +15,9 @@ from mmman.models import LocalBackbone, find_local_backbone, unwrapped
 from mmman.partition import Segment, State, tensors
 
 from .live_bytes import LiveBytes, tensors_of
+from .operation_times import OperationTimes
 from .part_costs import KEEP
+from .timeline import Timeline
 from .training_step import TrainingStep
 
 
@@ -26,18 +28,19 @@ class Batch:
         step (TrainingStep): The model's training step; inside of :class:`DryRun`, its tensors are dry.
         batch (dict): The batch, as a dataloader gives it.
         number (int): How many images of it, of the size that the whole batch is padded to.
+        times (OperationTimes, optional): What times operations. Not timed by default.
     """
 
-    def __init__(self, step: TrainingStep, batch: Any, number: int) -> None:
+    def __init__(self, step: TrainingStep, batch: Any, number: int, times: OperationTimes | None = None) -> None:
+        self.times = times
         self.model = unwrapped(step.model)
         self.optim_wrapper = step.optim_wrapper
         self.data = first_images(self.model.data_preprocessor(copy.deepcopy(batch), True), number)
         self.inputs, self.data_samples = self.data['inputs'], self.data['data_samples']
 
-    @property
-    def tensors(self) -> list[Tensor]:
-        """The images."""
-        return tensors(self.inputs)
+    def timeline(self, *alive: Any) -> Timeline:
+        """A new timeline; the model, the images, and tensors in what else is given are alive at its start."""
+        return Timeline([*tensors_of(self.model), *tensors((self.inputs, *alive))], self.times)
 
     def precise(self) -> AbstractContextManager:
         """The precision that the config's forward pass has."""
@@ -86,6 +89,10 @@ class Network:
             return run(x)
         modules = self.family.modules(self.backbone, segment)
         return recompute(run, x, modules=modules, selective=mode == 'selective')
+
+    def timeline(self, *alive: Any) -> Timeline:
+        """A new timeline; the model, what segments give, and tensors in what else is given are alive at its start."""
+        return self.batch.timeline(self.xs, *alive)
 
     def _outputs(self, x: State) -> list[State]:
         return [x := self.family.run(self.backbone, segment, x) for segment in self.segments]

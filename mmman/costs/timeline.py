@@ -1,17 +1,16 @@
 """What a forward and backward pass does when: bytes, operations and seconds at the borders of its parts."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 from torch.utils.flop_counter import flop_registry
 
 from mmman.partition import tensors
 
 from .live_bytes import LiveBytes, Peak
+from .operation_times import OperationTimes
 
 
 class Work(NamedTuple):
@@ -20,7 +19,7 @@ class Work(NamedTuple):
     Args:
         flops (int): Floating point operations, by torch's counter (convolutions and matrix products only).
         moved (int): Bytes of results of all other operations: what norms and activations have written.
-        seconds (float): Time.
+        seconds (float): Time that the operations take on this machine; 0 where they are not timed.
     """
 
     flops: float = 0
@@ -80,22 +79,27 @@ class Timeline(LiveBytes):
 
     Args:
         tensors (Iterable[Tensor]): What is alive at the start.
+        times (OperationTimes, optional): What times operations. Not timed by default.
 
     Attributes:
         moments (list[Moment]): All moments, in order.
         visits (list[Visit]): All visits, in the order in which they begin.
     """
 
-    def __init__(self, tensors: Iterable[Tensor] = ()) -> None:
+    def __init__(self, tensors: Iterable[Tensor] = (), times: OperationTimes | None = None) -> None:
         super().__init__(tensors)
+        self._times = times
         self.moments: list[Moment] = []
         self.visits: list[Visit] = []
         self._flops = 0
         self._moved = 0
+        self._seconds = 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Run the operation; count its results and its work."""
         kwargs = kwargs or {}
+        if self._times is not None and not func.is_view:
+            self._seconds += self._times.seconds(func, args, kwargs)
         out = super().__torch_dispatch__(func, types, args, kwargs)
         if func.overloadpacket in flop_registry:
             self._flops += flop_registry[func.overloadpacket](*args, **kwargs, out_val=out)
@@ -105,10 +109,7 @@ class Timeline(LiveBytes):
 
     def mark(self) -> int:
         """Record this moment, and give its number."""
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        work = Work(self._flops, self._moved, time.perf_counter())
-        self.moments.append(Moment(self.current, self.take_peak(), work))
+        self.moments.append(Moment(self.current, self.take_peak(), Work(self._flops, self._moved, self._seconds)))
         return len(self.moments) - 1
 
     @contextmanager

@@ -8,7 +8,6 @@ from torch import Tensor
 from mmman.memory.recompute import MODES
 from mmman.partition import Segment, tensors
 
-from .live_bytes import tensors_of
 from .network import End, Network, drop_gradients, leaf, num_bytes
 from .part_costs import KEEP, Option, Unit
 from .timeline import Timeline, Visit
@@ -49,7 +48,7 @@ def _worthwhile(ways: dict[str, Option]) -> dict[str, Option]:
 
 def _run_all(network: Network, mode: str) -> list[Option]:
     """All segments in one graph, with the gradients of all features at its end, as a neck gives them."""
-    timeline = Timeline([*tensors_of(network.model), *tensors(network.xs)])
+    timeline = network.timeline()
     waiting = [0]  # bytes of the gradients of features that a unit's backward finds
 
     def run() -> list[Tensor]:
@@ -78,7 +77,7 @@ def _gradients(network: Network, segment: Segment) -> int:
 
 def _run_one(network: Network, i: int, mode: str) -> Option:
     """One segment, given an input that wants no gradient."""
-    timeline = Timeline([*tensors_of(network.model), *tensors(network.xs)])
+    timeline = network.timeline()
     x = leaf(network.xs[i], False)
 
     def run() -> list[Tensor]:

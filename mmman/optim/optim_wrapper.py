@@ -170,7 +170,9 @@ class LocalOptimWrapper(OptimWrapperDict):
             self.finish()
             wrapper._inner_count += 1
             return
-        # The forward may run under autocast; backward and step must not.
+        # The forward may run under autocast; backward and step must not. Autocast holds copies of weights: they would
+        # stay alive through the backward, and be out of date after the step.
+        torch.clear_autocast_cache()
         with torch.autocast(loss.device.type, enabled=False):
             self._backward(index, loss, log_vars)
             self.finish()

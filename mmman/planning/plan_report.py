@@ -32,10 +32,11 @@ def describe(planner: Planner, plan: Plan) -> str:
     """A plan in one line."""
     first = planner.end_to_end()
     work = planner.amount(plan) / planner.amount(first)
+    seconds = f' ({plan.work.seconds:.3g} s)' if planner.by == 'seconds' else ''
     blocks = f' (blocks {", ".join(map(megabytes, plan.blocks))})' if plan.ends else ''
     return (
         f'{plan.title}: {megabytes(plan.peak)} MB{blocks}, {plan.peak / first.peak:.2f} of end to end, at '
-        f'{work:.3f} of its {planner.by}'
+        f'{work:.3f} of its {planner.by}{seconds}'
     )
 
 

@@ -9,7 +9,7 @@ from mmman.costs.timeline import Work
 from mmman.models.with_cp import TO
 
 # Of units that may be recomputed as one.
-LONGEST_RUN = 4
+LONGEST_RUN = 8
 
 
 def ways_through(ways: Sequence[Mapping[str, Option]], alive: Sequence[Peak], twice: Sequence[int]) -> Iterator[Option]:

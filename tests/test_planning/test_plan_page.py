@@ -10,6 +10,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
 
 from mmman.planning import Planner
 from mmman.planning.peak_parts import parts_of_peaks
@@ -162,7 +163,8 @@ def test_the_lines_are_copied(browser, data):
     choose(browser, 'never', len(data['memories']) - 1)
     button = browser.find_element(By.ID, 'copy')
     button.click()
-    assert button.text == 'Copied'
+    WebDriverWait(browser, 30).until(lambda _: button.text == 'Copied')  # a browser writes in its own time
+    assert browser.execute_script('return getSelection().toString()') == shown(browser)[0].rstrip('\n')
     choose(browser, 'always', len(data['memories']) - 1)
     assert button.text == 'Copy'
 

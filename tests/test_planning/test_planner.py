@@ -12,10 +12,12 @@ from scenarios.two_stage import tiny_two_stage_cfg
 
 from mmman.apis import benchmark_ways
 from mmman.apis.localization import localize
+from mmman.apis.memory_plan import last_resort
 from mmman.apis.plan_costs import Measured, measure_here
 from mmman.apis.planned_batch import planned_batch
 from mmman.costs import TrainingStep
 from mmman.costs.units import parse_bytes
+from mmman.costs.variants import mixed_precision
 from mmman.planning import Planner
 from mmman.planning.peak_parts import parts_of_peaks
 from mmman.planning.plan_report import answer, frontier_table
@@ -88,6 +90,16 @@ def test_peaks_and_flops_are_foretold(planned):
             assert getattr(parts, kind) == pytest.approx(getattr(found, kind), abs=most * found.peak), (kind, plan)
 
 
+def test_mixed_precision_is_foretold(tmp_path, bccd):
+    cfg = retinanet(tmp_path, bccd)
+    cfg.log_level = 'ERROR'
+    costs = measure_here(cfg, None, OBJECTS, amp=True).costs
+    plan = [plan for plan in plans_of(Planner(costs)) if plan.ends][-1]
+    planned = mixed_precision(localize(cfg, **settings_of(plan, costs)))
+    found = TrainingStep(planned, dry=True, batch=planned_batch(cfg, None, OBJECTS)).bytes()
+    assert plan.blocks == pytest.approx(found.blocks, rel=0.01)
+
+
 def test_the_settings_are_those_that_a_config_can_say(planned):
     cfg, costs, planner = planned
     for plan in plans_of(planner):
@@ -122,6 +134,23 @@ def test_no_way_of_the_benchmark_lies_below_the_frontier(planned, monkeypatch):
         assert all(peak > memory or works[-1] <= 1.005 * flops for peak, flops in ways.values()), (memory, ways)
     assert all(smaller >= larger for smaller, larger in pairwise(works))
     assert min(peak for peak, _ in ways.values()) >= least
+
+
+def test_as_a_last_resort_the_gradients_of_smaller_batches_accumulate(tmp_path, bccd):
+    cfg = segmentor(tmp_path, bccd)
+    cfg.log_level = 'ERROR'
+    measured = measure_here(cfg, None, OBJECTS)
+    memory = Planner(measured.costs).least('never').peak - 1
+    assert last_resort(cfg, measured, 1, 'never') == ''
+    line = last_resort(cfg, measured, memory, 'never')
+    assert line.endswith('--cfg-options train_dataloader.batch_size=2 optim_wrapper.accumulative_counts=2')
+    (costs,) = measured.smaller.values()
+    plan = Planner(costs).best(memory, 'never')
+    cfg.optim_wrapper.accumulative_counts = 2
+    accumulating = localize(cfg, **settings_of(plan, costs))
+    found = TrainingStep(accumulating, dry=True, batch=planned_batch(cfg, 2, OBJECTS)).bytes()
+    # A part's new gradients are taken to be there all at once, beside those that they are added to.
+    assert found.peak <= plan.peak <= 1.06 * found.peak
 
 
 # ------------------------------------------------------------------------------------------------- as the tool says it
