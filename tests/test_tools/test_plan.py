@@ -1,5 +1,6 @@
 """`tools/plan.py` and what a user says in its place: a memory."""
 
+import copy
 import json
 import runpy
 import sys
@@ -9,10 +10,10 @@ import pytest
 from mmengine.config import Config
 from scenarios.runner import tiny_run_cfg
 
-from mmman.apis import launch
+from mmman.apis import launch, memory_plan, plan_costs
 from mmman.apis.config_parts import dicts_in
 from mmman.apis.localization import NotLocalizableError, localize
-from mmman.apis.plan_costs import both_worlds
+from mmman.apis.plan_costs import both_worlds, measure_here
 from mmman.apis.planned_batch import planned_batch
 from mmman.costs import TrainingStep
 from mmman.costs.units import parse_bytes
@@ -31,12 +32,36 @@ def stock(tmp_path_factory, bccd):
     return folder / 'stock.py'
 
 
+@pytest.fixture(scope='module')
+def measure(tmp_path_factory):
+    """Measures in this process, each kind of backbone once."""
+    known = {}
+
+    def measure_once(cfg, batch_size=None, num_objects=None, amp=False, timed=False):
+        question = batch_size, num_objects, amp, timed
+        key = (type_name(cfg.model.backbone.type), *question)
+        if key not in known:
+            cfg = copy.deepcopy(cfg)
+            cfg.work_dir = str(tmp_path_factory.mktemp('measured'))
+            known[key] = measure_here(cfg, *question)
+        return known[key]
+
+    return measure_once
+
+
+@pytest.fixture
+def measured_here(monkeypatch, measure):
+    for module in (plan_costs, memory_plan):
+        monkeypatch.setattr(module, 'measure_config', measure)
+
+
 def plan(monkeypatch, capsys, *arguments):
     monkeypatch.setattr(sys, 'argv', ['plan.py', *map(str, arguments)])
     runpy.run_path(str(PLAN), run_name='__main__')
     return capsys.readouterr().out
 
 
+@pytest.mark.usefixtures('measured_here')
 @pytest.mark.parametrize('local', [False, True])
 @pytest.mark.parametrize('local_learning', ['never', 'always'])
 def test_a_planned_config_inherits_and_trains_within_its_memory(
@@ -69,22 +94,27 @@ def test_other_files_are_refused_before_anything_is_measured(monkeypatch, capsys
     assert line.endswith("expected a config (.py), a picture (.png) or a page (.html), got 'plan.pdf'")
 
 
+@pytest.mark.usefixtures('measured_here')
 def test_what_does_not_fit_is_said(stock, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         plan(monkeypatch, capsys, stock, '--memory', '1MB', '--objects', 5)
     assert 'Nothing fits into 1 MB: the least is' in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures('measured_here')
 def test_a_memory_in_the_place_of_choices(stock):
     cfg = launch.localize_as_asked(launch.load_config(str(stock)), '8GB')
     assert type_name(cfg.model.backbone.type) == 'ResNet'  # all fits end to end
     assert type_name(cfg.model.bbox_head.loss_cls.type) == 'LeanFocalLoss'
-    cfg = launch.localize_as_asked(launch.load_config(str(stock)), '20MB')
-    assert cfg.model.backbone.with_cp
     with pytest.raises(NotLocalizableError, match="memory='8 apples'"):
         localize(Config.fromfile(stock), memory='8 apples')
     with pytest.raises(NotLocalizableError, match='or other choices, not both'):
         localize(Config.fromfile(stock), memory='8GB', auxiliary=None)
+
+
+def test_a_process_of_its_own_measures(stock):
+    cfg = launch.localize_as_asked(launch.load_config(str(stock)), '20MB')
+    assert cfg.model.backbone.with_cp
 
 
 def test_a_local_config_without_a_word_on_auxiliary_networks_is_planned_with_its_default(stock):
