@@ -14,7 +14,7 @@ from .branch_costs import measure_branches
 from .dry_run import DryRun
 from .head_costs import Levels
 from .live_bytes import tensors_of
-from .network import Batch, Network, bytes_of_batch, first_images, num_images
+from .network import Batch, Network, bytes_of_batch, bytes_of_optimizer_step, first_images, num_images
 from .operation_times import OperationTimes
 from .part_costs import PartCosts, extrapolated
 from .training_step import TrainingStep
@@ -44,15 +44,15 @@ def measure_parts(
     """
     step = TrainingStep(cfg, dry=True, batch=first_images(batch, FEW[0]) if batch is not None else None)
     batch = step.batch if batch is None else batch
-    trained = sum(p.nbytes for p in step.model.parameters() if p.requires_grad)
-    states = sum(t.nbytes for t in tensors_of(step.optim_wrapper)) / trained
+    trained = [p.nbytes for p in step.model.parameters() if p.requires_grad]
+    states = sum(t.nbytes for t in tensors_of(step.optim_wrapper)) / sum(trained)
     images = num_images(batch)
     few = FEW if times is None else (images,)
     gc.collect()
     gc.freeze()  # so that the collector, which is called often from here on, has little to look at
     try:
         with DryRun(tensors_of(step.model)):
-            batch_bytes = bytes_of_batch(step.model, batch)
+            batch_bytes, stepping = bytes_of_batch(step.model, batch), bytes_of_optimizer_step(step)
             counted, levels = [], None
             for number in sorted({min(number, images) for number in few}, reverse=True):
                 costs, levels = _measure(Batch(step, batch, number, times), local_cfg, states, levels)
@@ -70,6 +70,8 @@ def measure_parts(
             resident=model + optimizer + own,
             states=optimizer,
             batch=own,
+            stepping=stepping,
+            largest=max(trained),
             accumulates=accumulates or number < images,
         )
 

@@ -18,7 +18,7 @@ from .live_bytes import LiveBytes, tensors_of
 from .operation_times import OperationTimes
 from .part_costs import KEEP
 from .timeline import Timeline
-from .training_step import TrainingStep
+from .training_step import TrainingStep, wrappers_of
 
 
 class Batch:
@@ -120,6 +120,18 @@ def bytes_of_batch(model: nn.Module, batch: Any) -> int:
         count = live.current - start
         del data
     return count
+
+
+def bytes_of_optimizer_step(step: TrainingStep) -> int:
+    """The most that an optimizer's step makes beside parameters, gradients and states, as for weight decay."""
+    for param in step.model.parameters():
+        param.grad = torch.zeros_like(param) if param.requires_grad else None
+    with LiveBytes([*tensors_of(*step.holders), *(p.grad for p in step.model.parameters() if p.requires_grad)]) as live:
+        start = live.current
+        for wrapper in wrappers_of(step.optim_wrapper):
+            wrapper.optimizer.step()
+    drop_gradients(step.model)
+    return live.peak - start
 
 
 class End(torch.autograd.Function):

@@ -122,6 +122,8 @@ class PartCosts:
         resident (int): Bytes of the plain model, its optimizer states, and the batch.
         states (int): Of these, the optimizer states.
         batch (int): Of these, the batch.
+        stepping (int): Bytes that an optimizer's step makes and frees again.
+        largest (int): Bytes of the largest parameter, for which it makes them.
         accumulates (bool): Whether gradients stay from step to step.
         outputs_are_features (bool): Whether the backbone returns features as its segments give them.
         efficient_conv_bn_eval (bool): Whether convolutions and norms in eval mode ran as one.
@@ -133,6 +135,8 @@ class PartCosts:
     resident: int = 0
     states: int = 0
     batch: int = 0
+    stepping: int = 0
+    largest: int = 0
     accumulates: bool = False
     outputs_are_features: bool = False
     efficient_conv_bn_eval: bool = False

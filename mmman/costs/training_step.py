@@ -152,7 +152,7 @@ class StepInBackward(TrainingStep):
 
     def prepare(self, model: nn.Module, optim_wrapper: OptimWrapper) -> None:
         """Give every parameter that is trained an optimizer of its own, with the config's options for it."""
-        (wrapper,) = _wrappers_of(optim_wrapper)
+        (wrapper,) = wrappers_of(optim_wrapper)
         optimizer = wrapper.optimizer
         if isinstance(wrapper, AmpOptimWrapper):
             wrapper.loss_scaler = torch.amp.GradScaler(enabled=False)  # it would find no gradients to scale back
@@ -166,9 +166,10 @@ class StepInBackward(TrainingStep):
                 param.register_post_accumulate_grad_hook(partial(_step_and_free, own))
 
 
-def _wrappers_of(wrapper: OptimWrapper | OptimWrapperDict) -> list[OptimWrapper]:
+def wrappers_of(wrapper: OptimWrapper | OptimWrapperDict) -> list[OptimWrapper]:
+    """The wrappers of single optimizers that an optimizer wrapper is, or has inside."""
     if isinstance(wrapper, OptimWrapperDict):
-        return [inner for each in wrapper.values() for inner in _wrappers_of(each)]
+        return [inner for each in wrapper.values() for inner in wrappers_of(each)]
     return [wrapper]
 
 

@@ -48,6 +48,17 @@ class Frontier:
         """The same ways with some bytes more."""
         return replace(self, peaks=self.peaks + more)
 
+    def at_least(self, floor: float) -> 'Frontier':
+        """The same ways where something else needs so many bytes: the way of the least work stands for all below."""
+        first = max(int(np.searchsorted(self.peaks, floor, side='right')) - 1, 0)
+        return replace(
+            self,
+            peaks=np.maximum(self.peaks[first:], floor),
+            works=self.works[first:],
+            choices=self.choices[first:],
+            nexts=self.nexts[first:],
+        )
+
     def choices_of(self, i: int) -> list[Any]:
         """The choices of way ``i``, in order."""
         found, frontier = [], self

@@ -40,23 +40,25 @@ def parts_of_peaks(planner: Planner, plan: Plan) -> list[PeakParts]:
     resident = costs.resident - costs.batch + sum(branch.resident for branch in branches)
     staying = worlds.staying + costs.accumulates * sum(branch.gradients for branch in branches)
     firsts = [0, *(end + 1 for end in ends)]
+    behind = [*(branch.gradients for branch in branches), worlds.heads_behind(firsts[-1]).gradients]
     found = []
-    for first, way in zip(firsts, plan.ways, strict=True):
-        peak = _peak_of(way)
+    for first, last, gradients, way in zip(firsts, [*ends, None], behind, plan.ways, strict=True):
+        gradients += sum(unit.gradients for unit in costs.units[first : None if last is None else last + 1])
+        peak = max(_peak_of(way, worlds.received(first)), worlds.peak_of_step(first, last, gradients))
         found.append(
             PeakParts(
                 parameters=resident - states,
                 states=states,
                 gradients=staying + peak.gradients,
-                activations=costs.batch + worlds.received(first) + peak.bytes - peak.gradients,
+                activations=costs.batch + peak.bytes - peak.gradients,
             )
         )
     return found
 
 
-def _peak_of(way: Iterable[Option]) -> Peak:
-    """The most that is alive at once while a block runs, without what was there before."""
-    kept, most = 0, Peak(0, 0)
+def _peak_of(way: Iterable[Option], kept: int) -> Peak:
+    """The most that is alive at once while a block runs that was given so many bytes."""
+    most = Peak(0, 0)
     for option in way:
         most = max(most, Peak(kept + option.forward, 0), Peak(kept + option.backward, option.gradients))
         kept += option.kept

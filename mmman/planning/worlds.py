@@ -74,15 +74,16 @@ class Worlds:
         for count, heads in self.costs.heads.items():
             behind = self._heads_frontier(heads)
             if not self.count:
-                return [behind]
+                return [behind.at_least(self.peak_of_step(0, None, heads.gradients).bytes)]
             used = [i for i in range(self.count) if self.is_used(i)]
             waiting = set(used[len(used) - count :])  # whose gradients the neck has made
             others = [sum(self.costs.units[j].output for j in waiting if j < i) for i in range(self.count)]
-            for first, frontier in self._through_units(
+            for first, frontier, gradients in self._through_units(
                 self.count - 1, behind, heads.gradients, others, [0] * self.count
             ):
                 if self._count_of_features(first) == count:
-                    found[first] = frontier.raised(self.received(first))
+                    floor = self.peak_of_step(first, None, gradients).bytes
+                    found[first] = frontier.raised(self.received(first)).at_least(floor)
         return [found[i] for i in range(self.count)]
 
     def local_blocks(self) -> Iterator[LocalBlocks]:
@@ -94,9 +95,11 @@ class Worlds:
             twice = [units[i].output if i in outlive else 0 for i in range(last + 1)]
             behind = self._branch_frontier(branch)
             added = branch.resident + self.costs.accumulates * branch.gradients
-            for first, frontier in self._through_units(last, behind, branch.gradients, others, twice):
+            for first, frontier, gradients in self._through_units(last, behind, branch.gradients, others, twice):
                 if any(unit.gradients for unit in units[first : last + 1]):
-                    yield LocalBlocks(first, last, is_last, added, frontier.raised(self.received(first)))
+                    floor = self.peak_of_step(first, last, gradients).bytes
+                    frontier = frontier.raised(self.received(first)).at_least(floor)
+                    yield LocalBlocks(first, last, is_last, added, frontier)
 
     def _branch_frontier(self, branch: Branch) -> Frontier:
         head = branch.head
@@ -107,6 +110,22 @@ class Worlds:
         return frontier_of(
             [Step(o, max(o.forward, o.backward), o.kept, self.amount(o.work), behind) for o in ways], self.step
         )
+
+    def peak_of_step(self, first: int, last: int | None, gradients: int) -> Peak:
+        """What is alive while a block's parameters are stepped, beyond what is resident.
+
+        Args:
+            first (int): The block's first unit.
+            last (int, optional): Its last one; None for the last block, after which no features are alive.
+            gradients (int): Bytes of the block's gradients, with its branch or what is behind it.
+        """
+        features = 0
+        if last is not None:
+            handed_on = [i for i in range(first, last + 1) if i == last or self.is_handed_on(i)]
+            features = self.received(first) + sum(self.costs.units[i].output for i in handed_on)
+        share = min(1.0, gradients / self.costs.largest) if self.costs.largest else 0.0
+        own = 0 if self.costs.accumulates else gradients
+        return Peak(features + own + round(share * self.costs.stepping), own)
 
     def received(self, first: int) -> int:
         """Bytes that earlier blocks have handed on to one: their output, and features for what is behind."""
@@ -152,8 +171,10 @@ class Worlds:
 
     def _through_units(
         self, last: int, behind: Frontier, gradients: int, others: Sequence[int], twice: Sequence[int]
-    ) -> Iterator[tuple[int, Frontier]]:
+    ) -> Iterator[tuple[int, Frontier, int]]:
         """All ways through the units up to ``last`` and what is behind them, for every unit that a block begins with.
+
+        The third number is the bytes of the gradients of the block's parameters, with those behind.
 
         Args:
             last (int): The last unit.
@@ -179,4 +200,4 @@ class Worlds:
                 for ways in (units[i].ways_first, units[i].ways)
             )
             following[i] = frontier_of(as_later, self.step)
-            yield i, frontier_of(as_first, self.step)
+            yield i, frontier_of(as_first, self.step), gradients

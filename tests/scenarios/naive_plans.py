@@ -70,7 +70,8 @@ def random_costs(seed, num_units):
         resident = rng.randint(1, 25)
         branches[i, is_last] = Branch(auxiliary, head, 12, 5, resident, resident // 3)
     features = rng.random() < 0.5
-    return PartCosts(tuple(units), heads, branches, 100, 20, 7, rng.random() < 0.3, features)
+    accumulates = rng.random() < 0.3
+    return PartCosts(tuple(units), heads, branches, 100, 20, 7, rng.randint(0, 90), 10, accumulates, features)
 
 
 def all_ways(costs):
@@ -183,7 +184,13 @@ def _last_block(costs, first):
         for pieces in _pieces(costs, first, len(costs.units) - 1):
             others = lambda i: sum(costs.units[j].output for j in used if j < i)  # noqa: E731
             own, amount = _run_pieces(costs, pieces, first, peak, work, heads.gradients, others, lambda i: 0)
-            yield own + _received(costs, first), amount
+            yield max(own + _received(costs, first), _step(costs, first, len(costs.units), heads.gradients)), amount
+
+
+def _step(costs, first, stop, gradients):
+    gradients += sum(unit.gradients for unit in costs.units[first:stop])
+    share = min(gradients, costs.largest) / costs.largest
+    return gradients * (not costs.accumulates) + round(costs.stepping * share)
 
 
 def _local_block(costs, first, last, branch):
@@ -204,4 +211,5 @@ def _local_block(costs, first, last, branch):
                 lambda i: sum(costs.units[j].output for j in outlive if j > i),
                 lambda i: costs.units[i].output if i in outlive else 0,
             )
-            yield own + _received(costs, first), amount
+            features = sum(costs.units[i].output for i in outlive if i >= first) + _received(costs, first)
+            yield max(own + _received(costs, first), _step(costs, first, last + 1, branch.gradients) + features), amount
