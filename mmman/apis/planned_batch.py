@@ -1,5 +1,6 @@
 """The batch that a plan is made for: made-up images of the size that a config trains with."""
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -34,6 +35,9 @@ CROPS = {'RandomCrop': 'crop_size', 'CenterCrop': 'crop_size', 'RandomCenterCrop
 def planned_batch(cfg: Config, batch_size: int | None = None, num_objects: int | None = None) -> dict[str, Any]:
     """Make a batch as a config's dataloader would give it.
 
+    All images have the same objects: some assigners need the more the larger objects are, and costs of larger batches
+    are told from those of smaller ones.
+
     Args:
         cfg (Config): The config; its modules are registered.
         batch_size (int, optional): Number of images; the config's by default.
@@ -57,6 +61,11 @@ def planned_batch(cfg: Config, batch_size: int | None = None, num_objects: int |
             num_images=batch_size or batch_size_of(cfg),
             num_objects=num_objects or most_objects(cfg) or NUM_OBJECTS,
         )
+    samples = batch['data_samples']
+    for branch in samples.values() if isinstance(samples, Mapping) else [samples]:
+        for sample in branch[1:]:
+            if 'gt_instances' in sample:
+                sample.gt_instances = copy.deepcopy(branch[0].gt_instances)
     if toolbox == 'mmdet' and not panoptic and not any(part.get('with_seg') for part in loader):
         for sample in batch['data_samples']:
             if hasattr(sample, 'gt_sem_seg'):
