@@ -101,7 +101,7 @@ class BalancedAuxiliary(AuxiliaryNetwork):
     def _run(self, layer: nn.Module, x: State) -> State:
         if not self.with_cp or not torch.is_grad_enabled():
             return layer(x)
-        return recompute(layer, x, modules=[layer], selective=self.with_cp == 'selective')
+        return recompute(layer, x, modules=[layer], mode=self.with_cp)
 
     def copies(self) -> dict[str, int]:
         """See :class:`AuxiliaryNetwork`."""

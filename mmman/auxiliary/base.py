@@ -61,7 +61,7 @@ class AuxiliaryNetwork(BaseModule):
 
     def recomputed(self, x: State) -> State:
         """As ``forward``, keeping less for the backward: what is called where ``with_cp`` is set."""
-        return recompute(self, x, modules=[self], selective=self.with_cp == 'selective')
+        return recompute(self, x, modules=[self], mode=self.with_cp)
 
     def copies(self) -> dict[str, int]:
         """Which submodules are copies of the next block's segments.

@@ -108,7 +108,7 @@ def _calls_watched(
             if mode == KEEP:
                 results = run(*args, **kwargs)
             else:
-                results = recompute(partial(run, **kwargs), *args, modules=[module], selective=mode == 'selective')
+                results = recompute(partial(run, **kwargs), *args, modules=[module], mode=mode)
             watch(results)
         return results
 

@@ -88,7 +88,7 @@ class Network:
         if mode == KEEP:
             return run(x)
         modules = self.family.modules(self.backbone, segment)
-        return recompute(run, x, modules=modules, selective=mode == 'selective')
+        return recompute(run, x, modules=modules, mode=mode)
 
     def timeline(self, *alive: Any) -> Timeline:
         """A new timeline; the model, what segments give, and tensors in what else is given are alive at its start."""

@@ -52,4 +52,4 @@ class RecomputeHook(Hook):
         for part in self.parts:
             recompute_part(model, part)
         for part in self.selective:
-            recompute_part(model, part, selective=True)
+            recompute_part(model, part, 'selective')

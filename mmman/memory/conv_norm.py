@@ -1,8 +1,10 @@
 """Convolution and norm in one, where the norm is in evaluation mode: the convolution's output is not kept."""
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.model.efficient_conv_bn_eval import turn_on_efficient_conv_bn_eval_for_single_model
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -16,7 +18,8 @@ def join_conv_and_norm(modules: Iterable[nn.Module]) -> int:
     and so do modules that are evaluated.
 
     Args:
-        modules (Iterable[nn.Module]): The modules. Those that torch.fx cannot trace stay as they are.
+        modules (Iterable[nn.Module]): The modules. Those that torch.fx cannot trace stay as they are,
+            and the log says so.
 
     Returns:
         int: How many modules run otherwise now.
@@ -28,7 +31,13 @@ def join_conv_and_norm(modules: Iterable[nn.Module]) -> int:
         plain = module.forward
         try:
             turn_on_efficient_conv_bn_eval_for_single_model(module)
-        except Exception:  # whatever the module's own code raises on a traced input
+        except Exception as error:  # whatever the module's own code raises on a traced input
+            line = f'{type(error).__name__}: {" ".join(str(error).split())}'
+            print_log(
+                f'{type(module).__name__}: convolution and norm stay apart, because torch.fx cannot trace it ({line})',
+                logger='current',
+                level=logging.WARNING,
+            )
             continue
         module.forward = _InOneWhileTraining(module, module.forward, plain)
         changed += 1

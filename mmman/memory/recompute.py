@@ -14,8 +14,8 @@ from .selective import KeepProducts, KeptProducts, UseKeptProducts
 MODES = ('full', 'selective')
 
 
-def recompute(function: Callable, *args: Any, modules: Iterable[nn.Module], selective: bool = False) -> Any:
-    """Call ``function`` keeping its arguments only; what its backward needs is computed again in time.
+def recompute(function: Callable, *args: Any, modules: Iterable[nn.Module], mode: bool | str = 'full') -> Any:
+    """Call ``function`` keeping little of it; what its backward needs is computed again in time.
 
     ``with_cp=True`` of the toolboxes' backbones lets every batch into BatchNorm's running statistics twice, once for
     each forward. Here the second forward leaves them alone, so that training is the same to the last bit.
@@ -24,14 +24,15 @@ def recompute(function: Callable, *args: Any, modules: Iterable[nn.Module], sele
         function (Callable): What to call.
         *args: Its arguments, tensors or not.
         modules (Iterable[nn.Module]): The modules that it runs.
-        selective (bool): Whether to keep the results of convolutions and matrix products, too, so that only norms,
-            activations and the like are computed again. Defaults to False.
+        mode (bool | str): ``'full'`` (or True) keeps its arguments only; ``'selective'`` the results of convolutions
+            and matrix products, too, so that only norms, activations and the like are computed again. Defaults to
+            ``'full'``.
 
     Returns:
         What it returns.
     """
     modules = list(modules)
-    if not selective:
+    if mode != 'selective':
         contexts = partial(_contexts, modules)
         return checkpoint(function, *args, use_reentrant=False, context_fn=contexts)
     kept = KeptProducts()

@@ -10,7 +10,7 @@ from torch import nn
 from .recompute import recompute
 
 
-def recompute_part(model: nn.Module, name: str, selective: bool = False) -> None:
+def recompute_part(model: nn.Module, name: str, mode: str = 'full') -> None:
     """From now on, recompute what a part of a model keeps for its backward.
 
     Args:
@@ -18,8 +18,7 @@ def recompute_part(model: nn.Module, name: str, selective: bool = False) -> None
         name (str): Qualified name of a module, or of a method that a module calls (``'bbox_head.forward_single'``).
             Behind a colon the number of a call in the model's forward pass, from 0, where it is not for all:
             ``'bbox_head.forward_single:0'`` is the largest level of a pyramid.
-        selective (bool): Whether to keep the results of convolutions and matrix products; see :func:`recompute`.
-            Defaults to False.
+        mode (str): ``'full'`` or ``'selective'``; see :func:`recompute`. Defaults to ``'full'``.
 
     Raises:
         ValueError: If the model has no such part, or a call's number is none.
@@ -38,7 +37,7 @@ def recompute_part(model: nn.Module, name: str, selective: bool = False) -> None
     if not isinstance(vars(module).get(method), _Part):
         setattr(module, method, _Part(getattr(module, method), module))
         model.register_forward_pre_hook(getattr(module, method).start)
-    getattr(module, method).selective[int(call) if call else None] = selective
+    getattr(module, method).modes[int(call) if call else None] = mode
 
 
 class _Part:
@@ -49,13 +48,13 @@ class _Part:
         module (nn.Module): Whose it is.
 
     Attributes:
-        selective (dict): By the number of a call, or None for all others, whether it keeps what took multiplications.
+        modes (dict): How a call is recomputed, by its number, or None for all others.
     """
 
     def __init__(self, run: Callable, module: nn.Module) -> None:
         self.run = run
         self.module = module
-        self.selective: dict[int | None, bool] = {}
+        self.modes: dict[int | None, str] = {}
         self.calls = 0
 
     def start(self, *_: Any) -> None:
@@ -63,8 +62,8 @@ class _Part:
         self.calls = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        selective = self.selective.get(self.calls, self.selective.get(None))
+        mode = self.modes.get(self.calls, self.modes.get(None))
         self.calls += 1
-        if selective is None:
+        if mode is None:
             return self.run(*args, **kwargs)
-        return recompute(partial(self.run, **kwargs), *args, modules=[self.module], selective=selective)
+        return recompute(partial(self.run, **kwargs), *args, modules=[self.module], mode=mode)

@@ -166,7 +166,7 @@ class LocalLearning(nn.ModuleDict):
                 x, own = run(x)
             else:
                 modules = [m for segment in piece.segments for m in self.family.modules(self.backbone, segment)]
-                x, own = recompute(run, x, modules=modules, selective=piece.mode == 'selective')
+                x, own = recompute(run, x, modules=modules, mode=piece.mode)
             features.update(own)
         return x, features
 

@@ -8,6 +8,7 @@ from mmdet.models.backbones import ResNet
 from torch import nn
 
 from mmman.costs import LiveBytes, tensors_of
+from mmman.memory import conv_norm
 from mmman.memory.conv_norm import join_conv_and_norm
 
 
@@ -71,6 +72,25 @@ def test_norms_in_training_mode_are_left_alone():
     model = ResNet(18, base_channels=8, norm_eval=False)
     model.train()
     assert join_conv_and_norm([model.layer1[0], model.layer2[0]]) == 0
+
+
+class Untraceable(nn.Module):
+    """Its way depends on values."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4).eval()
+
+    def forward(self, x):
+        return self.norm(self.conv(x)) if x.sum() > 0 else x
+
+
+def test_what_cannot_be_traced_is_named(monkeypatch):
+    lines = []
+    monkeypatch.setattr(conv_norm, 'print_log', lambda line, **_: lines.append(line))
+    assert join_conv_and_norm([Untraceable()]) == 0
+    (line,) = lines
+    assert line.startswith('Untraceable: convolution and norm stay apart') and 'TraceError' in line
 
 
 class Unit(nn.Module):

@@ -41,7 +41,7 @@ def trained(module, run, after=lambda y: y):
 def test_training_is_the_same_to_the_last_bit(activation, after):
     module = layers(activation)
     kept = trained(module, module, after)
-    again = trained(module, lambda x: recompute(module, x, modules=[module], selective=True), after)
+    again = trained(module, lambda x: recompute(module, x, modules=[module], mode='selective'), after)
     assert all(torch.equal(*pair) for pair in zip(kept, again, strict=True))
     assert module[3].num_batches_tracked == 1
 
@@ -54,7 +54,7 @@ def flops_of(module, run):
 
 def test_what_has_flops_is_not_computed_again():
     module = layers(nn.ReLU(True))
-    selective = flops_of(module, lambda x: recompute(module, x, modules=[module], selective=True))
+    selective = flops_of(module, lambda x: recompute(module, x, modules=[module], mode='selective'))
     full = flops_of(module, lambda x: recompute(module, x, modules=[module]))
     assert selective == flops_of(module, module) < full
 
@@ -71,7 +71,7 @@ def kept_bytes(module, run):
 def test_less_is_kept_than_without_and_more_than_the_input():
     module = layers(nn.ReLU(True))
     none = kept_bytes(module, module)
-    selective = kept_bytes(module, lambda x: recompute(module, x, modules=[module], selective=True))
+    selective = kept_bytes(module, lambda x: recompute(module, x, modules=[module], mode='selective'))
     full = kept_bytes(module, lambda x: recompute(module, x, modules=[module]))
     assert full < selective < none
 
@@ -85,7 +85,7 @@ def test_a_result_that_was_seen_and_then_changed_is_computed_again():
         return seen * y.relu_()
 
     kept = trained(conv, function)
-    again = trained(conv, lambda x: recompute(function, x, modules=[conv], selective=True))
+    again = trained(conv, lambda x: recompute(function, x, modules=[conv], mode='selective'))
     assert all(torch.equal(*pair) for pair in zip(kept, again, strict=True))
 
 
@@ -101,13 +101,13 @@ def test_attention_with_dropout_draws_the_same_numbers():
         return [x.grad, *(p.grad for p in module.parameters())]
 
     kept = results(module)
-    again = results(lambda x: recompute(module, x, modules=[module], selective=True))
+    again = results(lambda x: recompute(module, x, modules=[module], mode='selective'))
     assert all(torch.equal(*pair) for pair in zip(kept, again, strict=True))
 
 
 def test_a_graph_can_be_run_backward_twice():
     module, x = layers(nn.ReLU(True)), torch.randn(2, 3, 8, 8, requires_grad=True)
-    loss = recompute(module, x, modules=[module], selective=True).square().sum()
+    loss = recompute(module, x, modules=[module], mode='selective').square().sum()
     loss.backward(retain_graph=True)
     once = x.grad.clone()
     loss.backward()
