@@ -1,10 +1,10 @@
 """Run a training step for its tensors' sizes alone: nothing is computed."""
 
+import mmap
 import weakref
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,6 +16,8 @@ aten = torch.ops.aten
 
 TRAINING = 5  # the position of native_batch_norm's argument
 TORCH_NAMESPACES = ('aten', 'prims')
+# Bytes from which on memory is asked of the system itself.
+PAGES = 2**17
 MASKS = (torch.bool, torch.uint8)
 # Operations that write to a tensor's sizes, not to its values.
 RESHAPING = {getattr(aten.set_, overload) for overload in aten.set_.overloads()}
@@ -146,11 +148,17 @@ class DryRun(TorchDispatchMode):
 
 
 def _zeros(size: torch.Size, stride: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros that take no room on a CPU until they are written: NumPy asks the system for empty pages."""
+    """Zeros that take no room on a CPU until they are written.
+
+    Large ones are pages that the system has not filled yet. What malloc gives may have been used before, and is filled
+    with zeros then.
+    """
     if device.type != 'cpu' or not size.numel():
         return torch.empty_strided(size, stride, dtype=dtype, device=device).zero_()
     length = 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    return torch.from_numpy(np.zeros(length * dtype.itemsize, np.uint8)).view(dtype).as_strided(size, stride)
+    count = length * dtype.itemsize
+    room = bytearray(count) if count < PAGES else mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(room, dtype=dtype).as_strided(size, stride)
 
 
 class _Result(NamedTuple):
