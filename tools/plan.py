@@ -79,8 +79,10 @@ def run(args: argparse.Namespace) -> None:
     why = f'no local learning: {measured.only_end_to_end}' if measured.only_end_to_end else ''
     if why:
         print(f'- {why}')
-    if plan is None and (more := last_resort(cfg, measured, args.memory, args.local_learning)):
-        print(f'- {more}')
+    if plan is None:
+        question = dict(num_objects=args.objects, amp=args.amp)
+        more = last_resort(cfg, measured.num_images, args.memory, args.local_learning, **question)
+        print(f'- {more}' if more else '- smaller batches, their gradients accumulated: nothing fits')
     named = next((str(out) for out in args.out if out.suffix == '.py'), 'planned.py')
 
     def text_of(plan: Plan, memory: int) -> str:

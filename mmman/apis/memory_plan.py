@@ -1,5 +1,6 @@
 """Plan a config for a memory: "I have 8 GB"."""
 
+import copy
 import os.path as osp
 from dataclasses import dataclass
 from textwrap import wrap
@@ -71,36 +72,39 @@ def plan_config(cfg: Config, memory: str | int, local_learning: str = 'if-better
     plan = planner.best(memory, local_learning)
     lines = answer(planner, memory, local_learning)
     if plan is None:
-        raise CannotPlanError('. '.join(filter(None, [lines[0], last_resort(cfg, measured, memory, local_learning)])))
+        question.pop('batch_size', None)
+        resort = last_resort(cfg, measured.num_images, memory, local_learning, **question)
+        raise CannotPlanError('. '.join(filter(None, [lines[0], resort])))
     for line in lines:
         print_log(f'plan: {line}', logger='current')
     return MemoryPlan(measured, planner, plan, memory)
 
 
-def last_resort(cfg: Config, measured: Measured, memory: int, local_learning: str) -> str:
+def last_resort(cfg: Config, images: int, memory: int, local_learning: str, **question: Any) -> str:
     """How to train within a memory that nothing fits into: with smaller batches whose gradients accumulate.
 
     It comes last because norms see smaller batches then.
 
     Args:
         cfg (Config): The config.
-        measured (Measured): What it costs.
+        images (int): Images in its batch.
         memory (int): Bytes.
         local_learning (str): See :func:`plan_config`.
+        **question: ``num_objects`` and ``amp``; see :func:`measure_config`.
 
     Returns:
-        str: The largest batches that fit, and their settings; empty if there are none.
+        str: The largest batches of two images or more that fit, and their settings; empty if there are none.
     """
-    for images, costs in measured.smaller.items():
-        plan = Planner(costs).best(memory, local_learning)
+    for fewer in [n for n in range(images // 2, 1, -1) if images % n == 0]:
+        steps, part = images // fewer, copy.deepcopy(cfg)
+        part.optim_wrapper.accumulative_counts = steps * cfg.optim_wrapper.get('accumulative_counts', 1)
+        plan = Planner(measure_config(part, fewer, **question).costs).best(memory, local_learning)
         if plan is not None:
-            steps = measured.num_images // images
-            counts = steps * cfg.optim_wrapper.get('accumulative_counts', 1)
             return (
-                f'As a last resort {images} images at a time would fit, the gradients of {steps} such batches '
+                f'As a last resort {fewer} images at a time would fit, the gradients of {steps} such batches '
                 f'accumulated ({plan.title}: {megabytes(plan.peak)} MB): '
-                f'--cfg-options train_dataloader.batch_size={images} '
-                f'optim_wrapper.accumulative_counts={counts}'
+                f'--cfg-options train_dataloader.batch_size={fewer} '
+                f'optim_wrapper.accumulative_counts={part.optim_wrapper.accumulative_counts}'
             )
     return ''
 

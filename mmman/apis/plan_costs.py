@@ -7,7 +7,7 @@ import signal
 import tempfile
 from collections.abc import Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -17,6 +17,7 @@ from mmengine.registry import DefaultScope
 from mmengine.utils import import_modules_from_strings
 
 from mmman.costs import CannotRunDry, measure_parts
+from mmman.costs.network import num_images
 from mmman.costs.operation_times import OperationTimes
 from mmman.costs.part_costs import PartCosts
 from mmman.costs.variants import hooks_but, lean_losses, mixed_precision, plain_settings
@@ -42,15 +43,12 @@ class Measured:
         size (tuple[int, int]): Height and width of the images.
         num_images (int): Images in a batch.
         only_end_to_end (str): Why there is no local learning to plan; empty if there is.
-        smaller (Mapping[int, PartCosts]): Those of smaller batches that add up to it and whose gradients accumulate, by
-            their images; the largest first.
     """
 
     costs: PartCosts
     size: tuple[int, int]
     num_images: int
     only_end_to_end: str = ''
-    smaller: Mapping[int, PartCosts] = field(default_factory=dict)
 
 
 def measure_config(
@@ -146,17 +144,16 @@ def measure_here(
         plain = mixed_precision(plain)
     with DefaultScope.overwrite_default_scope(toolbox_of(cfg)):
         try:
-            found = measure_parts(plain, local, batch, OperationTimes() if timed else None)
+            costs = measure_parts(plain, local, batch, OperationTimes() if timed else None)
         except CannotRunDry as error:
             raise CannotPlanError(str(error)) from None
     joined = any(part.get('efficient_conv_bn_eval') for part in dicts_in(plain.model))
-    costs, *others = (replace(costs, efficient_conv_bn_eval=joined) for costs in found.values())
+    costs = replace(costs, efficient_conv_bn_eval=joined)
     if local is not None and not costs.branches:
         why = 'its backbone runs more than once in a step'
     inputs = batch['inputs']
     image = inputs[0] if not isinstance(inputs, Mapping) else next(iter(inputs.values()))[0]
-    images, *fewer = found
-    return Measured(costs, tuple(image.shape[-2:]), images, why, dict(zip(fewer, others, strict=True)))
+    return Measured(costs, tuple(image.shape[-2:]), num_images(batch), why)
 
 
 def both_worlds(cfg: Config) -> tuple[Config, Mapping[str, Any] | None, str]:

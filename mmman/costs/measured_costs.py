@@ -20,16 +20,18 @@ from .part_costs import PartCosts, extrapolated
 from .training_step import TrainingStep
 from .unit_costs import measure_units
 
-FEW = (3, 2)  # images; BatchNorm behind a pooling to 1 x 1 takes no single one
+# Images that are measured of a batch that has more: not too few, because what has its peak in one moment with few
+# images may have it in another with many.
+FEW = (16, 8)
 
 
 def measure_parts(
     cfg: Config, local_cfg: Mapping[str, Any] | None = None, batch: Any = None, times: OperationTimes | None = None
-) -> dict[int, PartCosts]:
+) -> PartCosts:
     """Measure every part of a config's network in dry runs, forward and backward, on one batch.
 
-    Of a larger batch two and three images are measured, from which costs go on in a straight line: its images are of
-    one size. Where operations are timed, the whole batch is measured: small batches take less than their share of time.
+    Of a batch of more than 16 images 8 and 16 are measured, from which costs go on in a straight line: its images are
+    of one size. Where operations are timed, the whole batch is measured: small ones take less than their share of time.
 
     Args:
         cfg (Config): A config that trains end to end. If its backbone is a ``mmman.LocalBackbone`` of one block, and
@@ -39,44 +41,37 @@ def measure_parts(
         times (OperationTimes, optional): What times operations. Not timed by default.
 
     Returns:
-        dict[int, PartCosts]: The costs, by images in a batch. Those of the batch come first; then those of smaller ones
-        that add up to it, whose gradients accumulate, down to two images, where more than two have been measured.
+        PartCosts: The costs.
     """
-    step = TrainingStep(cfg, dry=True, batch=first_images(batch, FEW[0]) if batch is not None else None)
+    # For the optimizer states two images are enough; BatchNorm behind a pooling to 1 x 1 takes no single one.
+    step = TrainingStep(cfg, dry=True, batch=first_images(batch, 2) if batch is not None else None)
     batch = step.batch if batch is None else batch
     trained = [p.nbytes for p in step.model.parameters() if p.requires_grad]
     states = sum(t.nbytes for t in tensors_of(step.optim_wrapper)) / sum(trained)
     images = num_images(batch)
-    few = FEW if times is None else (images,)
+    few = FEW if times is None and images > FEW[0] else (images,)
     gc.collect()
     gc.freeze()  # so that the collector, which is called often from here on, has little to look at
     try:
         with DryRun(tensors_of(step.model)):
             batch_bytes, stepping = bytes_of_batch(step.model, batch), bytes_of_optimizer_step(step)
             counted, levels = [], None
-            for number in sorted({min(number, images) for number in few}, reverse=True):
+            for number in few:
                 costs, levels = _measure(Batch(step, batch, number, times), local_cfg, states, levels)
                 counted.append(costs)
     finally:
         gc.unfreeze()
     model, optimizer = (sum(t.nbytes for t in tensors_of(holder)) for holder in (step.model, step.optim_wrapper))
-    accumulates = cfg.optim_wrapper.get('accumulative_counts', 1) > 1
-
-    def costs_of(number: int) -> PartCosts:
-        costs = extrapolated(counted[-1], counted[0], number - min(few[-1], images))
-        own = batch_bytes * number // images
-        return replace(
-            costs,
-            resident=model + optimizer + own,
-            states=optimizer,
-            batch=own,
-            stepping=stepping,
-            largest=max(trained),
-            accumulates=accumulates or number < images,
-        )
-
-    smaller = range(images // 2, few[-1] - 1, -1)
-    return {number: costs_of(number) for number in (images, *smaller) if images % number == 0}
+    costs = extrapolated(counted[-1], counted[0], images - few[-1])
+    return replace(
+        costs,
+        resident=model + optimizer + batch_bytes,
+        states=optimizer,
+        batch=batch_bytes,
+        stepping=stepping,
+        largest=max(trained),
+        accumulates=cfg.optim_wrapper.get('accumulative_counts', 1) > 1,
+    )
 
 
 def _measure(

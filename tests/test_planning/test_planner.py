@@ -10,12 +10,12 @@ from scenarios.naive_plans import random_costs
 from scenarios.runner import tiny_run_cfg
 from scenarios.two_stage import tiny_two_stage_cfg
 
-from mmman.apis import benchmark_ways
+from mmman.apis import benchmark_ways, memory_plan
 from mmman.apis.localization import localize
 from mmman.apis.memory_plan import last_resort
 from mmman.apis.plan_costs import Measured, measure_here
 from mmman.apis.planned_batch import planned_batch
-from mmman.costs import TrainingStep
+from mmman.costs import TrainingStep, measured_costs
 from mmman.costs.units import parse_bytes
 from mmman.costs.variants import mixed_precision
 from mmman.planning import Planner
@@ -61,7 +61,9 @@ def planned(request, tmp_path_factory, bccd):
     """A stock config, what its parts cost, and a planner for it."""
     cfg = request.param(tmp_path_factory.mktemp('plan'), bccd)
     cfg.log_level = 'ERROR'
-    costs = measure_here(cfg, None, OBJECTS, False).costs
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measured_costs, 'FEW', (3, 2))
+        costs = measure_here(cfg, None, OBJECTS, False).costs
     return cfg, costs, Planner(costs)
 
 
@@ -136,17 +138,17 @@ def test_no_way_of_the_benchmark_lies_below_the_frontier(planned, monkeypatch):
     assert min(peak for peak, _ in ways.values()) >= least
 
 
-def test_as_a_last_resort_the_gradients_of_smaller_batches_accumulate(tmp_path, bccd):
+def test_as_a_last_resort_the_gradients_of_smaller_batches_accumulate(tmp_path, bccd, monkeypatch):
+    monkeypatch.setattr(memory_plan, 'measure_config', measure_here)
     cfg = segmentor(tmp_path, bccd)
     cfg.log_level = 'ERROR'
-    measured = measure_here(cfg, None, OBJECTS)
-    memory = Planner(measured.costs).least('never').peak - 1
-    assert last_resort(cfg, measured, 1, 'never') == ''
-    line = last_resort(cfg, measured, memory, 'never')
+    memory = Planner(measure_here(cfg, None, OBJECTS).costs).least('never').peak - 1
+    assert last_resort(cfg, 4, 1, 'never', num_objects=OBJECTS) == ''
+    line = last_resort(cfg, 4, memory, 'never', num_objects=OBJECTS)
     assert line.endswith('--cfg-options train_dataloader.batch_size=2 optim_wrapper.accumulative_counts=2')
-    (costs,) = measured.smaller.values()
-    plan = Planner(costs).best(memory, 'never')
     cfg.optim_wrapper.accumulative_counts = 2
+    costs = measure_here(cfg, 2, OBJECTS).costs
+    plan = Planner(costs).best(memory, 'never')
     accumulating = localize(cfg, **settings_of(plan, costs))
     found = TrainingStep(accumulating, dry=True, batch=planned_batch(cfg, 2, OBJECTS)).bytes()
     # A part's new gradients are taken to be there all at once, beside those that they are added to.
