@@ -62,7 +62,9 @@ def measure_parts(
     finally:
         gc.unfreeze()
     model, optimizer = (sum(t.nbytes for t in tensors_of(holder)) for holder in (step.model, step.optim_wrapper))
-    costs = extrapolated(counted[-1], counted[0], images - few[-1])
+    costs = counted[0]
+    if len(few) > 1:
+        costs = extrapolated(counted[1], counted[0], (images - few[1]) / (few[0] - few[1]))
     return replace(
         costs,
         resident=model + optimizer + batch_bytes,

@@ -142,20 +142,20 @@ class PartCosts:
     efficient_conv_bn_eval: bool = False
 
 
-def extrapolated(one: Any, two: Any, more: int) -> Any:
-    """The costs of a batch with so many more images than ``one`` was measured with, from those of one more.
+def extrapolated(one: Any, two: Any, steps: float) -> Any:
+    """The costs of a batch that has more images than ``one`` was measured with, from those of some images more.
 
     Images are of one size, so costs go on in a straight line.
 
     Args:
         one (Any): Costs, or a number.
-        two (Any): The same with one image more.
-        more (int): How many images more.
+        two (Any): The same with some images more.
+        steps (float): How often so many images more.
     """
     if one is two:
         return one
     if isinstance(one, Work):
-        return one + (two - one) * more
+        return one + (two - one) * steps
     if isinstance(one, Heads):
         known = {(o.first, o.stop, o.mode, o.part): o for o in two.options}
         pairs = [(o, known.get((o.first, o.stop, o.mode, o.part))) for o in one.options]
@@ -164,12 +164,15 @@ def extrapolated(one: Any, two: Any, more: int) -> Any:
     if isinstance(one, Option):
         one = replace(one, gradients=two.gradients)  # another peak has others; more images make no more of them
     if is_dataclass(one):
-        return type(one)(*(extrapolated(a, b, more) for a, b in zip(_values(one), _values(two), strict=True)))
+        return type(one)(*(extrapolated(a, b, steps) for a, b in zip(_values(one), _values(two), strict=True)))
     if isinstance(one, Mapping):
-        return {key: extrapolated(value, two[key], more) for key, value in one.items()}
+        return {key: extrapolated(value, two[key], steps) for key, value in one.items()}
     if isinstance(one, tuple):
-        return tuple(extrapolated(a, b, more) for a, b in zip(one, two, strict=True))
-    return one + more * (two - one) if isinstance(one, (int, float)) and not isinstance(one, bool) else one
+        return tuple(extrapolated(a, b, steps) for a, b in zip(one, two, strict=True))
+    if isinstance(one, bool) or not isinstance(one, (int, float)):
+        return one
+    found = one + steps * (two - one)
+    return round(found) if isinstance(one, int) else found
 
 
 def _values(costs: Any) -> list[Any]:

@@ -49,7 +49,7 @@ def mask_rcnn(tmp_path, bccd):
 def segmentor(tmp_path, bccd):
     cfg = retinanet(tmp_path, bccd)
     cfg.model, cfg.default_scope = tiny_segmentor(None), 'mmseg'
-    cfg.train_dataloader.batch_size = 4  # from three on it goes on in a straight line
+    cfg.train_dataloader.batch_size = 7  # from four on it goes on in a straight line
     return cfg
 
 
@@ -62,7 +62,7 @@ def planned(request, tmp_path_factory, bccd):
     cfg = request.param(tmp_path_factory.mktemp('plan'), bccd)
     cfg.log_level = 'ERROR'
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measured_costs, 'FEW', (3, 2))
+        patch.setattr(measured_costs, 'FEW', (4, 2))
         costs = measure_here(cfg, None, OBJECTS, False).costs
     return cfg, costs, Planner(costs)
 
@@ -141,7 +141,7 @@ def test_no_way_of_the_benchmark_lies_below_the_frontier(planned, monkeypatch):
 def test_as_a_last_resort_the_gradients_of_smaller_batches_accumulate(tmp_path, bccd, monkeypatch):
     monkeypatch.setattr(memory_plan, 'measure_config', measure_here)
     cfg = segmentor(tmp_path, bccd)
-    cfg.log_level = 'ERROR'
+    cfg.train_dataloader.batch_size, cfg.log_level = 4, 'ERROR'
     memory = Planner(measure_here(cfg, None, OBJECTS).costs).least('never').peak - 1
     assert last_resort(cfg, 4, 1, 'never', num_objects=OBJECTS) == ''
     line = last_resort(cfg, 4, memory, 'never', num_objects=OBJECTS)
