@@ -33,6 +33,8 @@ from shipped_configs import (
 from torch.utils._pytree import tree_leaves
 
 from mmman.apis import complete_config
+from mmman.apis.planned_batch import planned_batch
+from mmman.costs import TrainingStep
 
 COCO = [name for name in CONFIGS if name.endswith('_coco.py')]
 CITYSCAPES = [name for name in CONFIGS if name.endswith('_cityscapes.py')]
@@ -74,6 +76,14 @@ def test_a_planned_config_trains_as_long_on_the_same_data_as_its_twin(name):
         assert ours[key] == twin[key]
     assert ours['optim_wrapper'].pop('constructor') == 'mmman.LocalOptimWrapperConstructor'
     assert ours['optim_wrapper'] == twin['optim_wrapper']
+
+
+@pytest.mark.parametrize('name', PLANNED)
+def test_a_planned_config_takes_what_it_says(name, tmp_path):
+    cfg = load(name)
+    cfg.work_dir, cfg.log_level = str(tmp_path), 'ERROR'
+    found = TrainingStep(cfg, dry=True, batch=planned_batch(cfg)).bytes()
+    assert cfg.default_hooks.plan.peak == pytest.approx(found.peak, rel=0.01)
 
 
 @pytest.mark.parametrize('name', [name for name in PLANNED if '_r50_' in name])
