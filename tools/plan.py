@@ -80,8 +80,9 @@ def run(args: argparse.Namespace) -> None:
     if why:
         print(f'- {why}')
     if plan is None:
-        question = dict(num_objects=args.objects, amp=args.amp)
-        more = last_resort(cfg, measured.num_images, args.memory, args.local_learning, **question)
+        more = last_resort(
+            cfg, measured.num_images, args.memory, args.local_learning, num_objects=args.objects, amp=args.amp
+        )
         print(f'- {more}' if more else '- smaller batches, their gradients accumulated: nothing fits')
     named = next((str(out) for out in args.out if out.suffix == '.py'), 'planned.py')
 

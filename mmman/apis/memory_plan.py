@@ -72,7 +72,6 @@ def plan_config(cfg: Config, memory: str | int, local_learning: str = 'if-better
     plan = planner.best(memory, local_learning)
     lines = answer(planner, memory, local_learning)
     if plan is None:
-        question.pop('batch_size', None)
         resort = last_resort(cfg, measured.num_images, memory, local_learning, **question)
         raise CannotPlanError('. '.join(filter(None, [lines[0], resort])))
     for line in lines:
@@ -90,7 +89,7 @@ def last_resort(cfg: Config, images: int, memory: int, local_learning: str, **qu
         images (int): Images in its batch.
         memory (int): Bytes.
         local_learning (str): See :func:`plan_config`.
-        **question: ``num_objects`` and ``amp``; see :func:`measure_config`.
+        **question: See :func:`plan_config`; the batch's size does not count.
 
     Returns:
         str: The largest batches of two images or more that fit, and their settings; empty if there are none.
@@ -98,7 +97,8 @@ def last_resort(cfg: Config, images: int, memory: int, local_learning: str, **qu
     for fewer in [n for n in range(images // 2, 1, -1) if images % n == 0]:
         steps, part = images // fewer, copy.deepcopy(cfg)
         part.optim_wrapper.accumulative_counts = steps * cfg.optim_wrapper.get('accumulative_counts', 1)
-        plan = Planner(measure_config(part, fewer, **question).costs).best(memory, local_learning)
+        measured = measure_config(part, **{**question, 'batch_size': fewer})
+        plan = Planner(measured.costs).best(memory, local_learning)
         if plan is not None:
             return (
                 f'As a last resort {fewer} images at a time would fit, the gradients of {steps} such batches '

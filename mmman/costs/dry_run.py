@@ -155,10 +155,14 @@ def _zeros(size: torch.Size, stride: tuple[int, ...], dtype: torch.dtype, device
     """
     if device.type != 'cpu' or not size.numel():
         return torch.empty_strided(size, stride, dtype=dtype, device=device).zero_()
-    length = 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    count = length * dtype.itemsize
+    count = span(size, stride) * dtype.itemsize
     room = bytearray(count) if count < PAGES else mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return torch.frombuffer(room, dtype=dtype).as_strided(size, stride)
+
+
+def span(size: torch.Size, stride: tuple[int, ...]) -> int:
+    """How many numbers of its storage a tensor that has some reaches over."""
+    return 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
 
 
 class _Result(NamedTuple):

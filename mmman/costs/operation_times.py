@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map_only
 from torch.utils.benchmark import Timer
 
-from .dry_run import look
+from .dry_run import look, span
 
 ENOUGH = 0.01  # seconds: short operations run so long
 
@@ -48,8 +48,7 @@ def _copied(x: Tensor) -> Tensor:
     """A tensor like another one, in memory of its own that has been written to."""
     if not x.numel():
         return x.clone()
-    length = 1 + sum((n - 1) * step for n, step in zip(x.size(), x.stride(), strict=True))
-    return x.as_strided((length,), (1,)).clone().as_strided(x.size(), x.stride(), 0)
+    return x.as_strided((span(x.size(), x.stride()),), (1,)).clone().as_strided(x.size(), x.stride(), 0)
 
 
 def _time(func: Any, args: tuple, kwargs: dict) -> float:

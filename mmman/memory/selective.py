@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.flop_counter import flop_registry
 
-from .operations import arguments_of, written_by
+from .operations import arguments_of, tensors_given, written_by
 
 
 class KeptProducts:
@@ -77,7 +77,7 @@ class KeepProducts(TorchDispatchMode):
     def _watch(self, func: Any, args: tuple, kwargs: dict) -> None:
         """Give up a result that is changed after it was seen: what saw it needs it as it was."""
         changed = {_storage(x) for x in _tensors(written_by(func, args, kwargs))}
-        for storage in {_storage(x) for x in _tensors((args, kwargs))} & self._maker.keys():
+        for storage in {_storage(x) for x in tensors_given(args, kwargs)} & self._maker.keys():
             maker = self._maker[storage]
             if storage not in changed:
                 if not func.is_view:
